@@ -1,0 +1,1 @@
+"""Echo, a speech recogniser whose adaptive parts are the canonical client of homeostat."""

@@ -1,0 +1,1 @@
+"""Speech for training and evaluation: recordings, sets of them, and batches of features."""

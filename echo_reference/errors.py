@@ -1,0 +1,11 @@
+"""What can go wrong around speech data, and what to do about it."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A recording, a transcript or a set of them cannot be used; the message names which and the remedy."""
+
+
+class MissingPackageError(ImportError):
+    """An optional package is not installed; the message names the command that installs it."""

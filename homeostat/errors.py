@@ -1,0 +1,44 @@
+"""What can go wrong at run time. Nonsense in a part's own fields is a `pydantic.ValidationError` at construction.
+
+HomeostatError
+├── AttachError        the controller does not fit this model or optimizer
+├── RecipeError        a recipe cannot be read
+├── StateError         a saved state does not fit this controller
+└── MissingExtraError  an optional package is not installed
+
+HomeostatWarning       an alarm: the run goes on, somebody should look
+"""
+
+
+class HomeostatError(Exception):
+    """Base of the errors this library raises while it runs."""
+
+
+class AttachError(HomeostatError):
+    """The controller does not fit the model, the optimizer or what they offer."""
+
+
+class RecipeError(HomeostatError):
+    """A recipe cannot be found, read or validated."""
+
+
+class StateError(HomeostatError):
+    """A saved state does not fit this controller."""
+
+
+class MissingExtraError(HomeostatError, ImportError):
+    """An optional dependency is absent.
+
+    Args:
+        package: what could not be imported.
+        extra: the extra of `torch-homeostat` that installs it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is needed here but not installed. Install it with `pip install 'torch-homeostat[{extra}]'`."
+        )
+
+
+class HomeostatWarning(UserWarning):
+    """An alarm of a loop: a limit held it for long, or its readings were not finite."""

@@ -1,0 +1,143 @@
+"""Modules through which a model offers its knobs and lets itself be measured.
+
+`Dial` is a knob, `Dropout` a module that reads one, `AttentionTap` a place where an observer may listen.
+They are plain modules: a model built from them trains, saves and compiles without a controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dial(nn.Module):
+    """A number that a controller may move while the model trains, and the forward pass reads.
+
+    `dial()` gives the value as a 0-d tensor on the model's device (a copy, so that a later write cannot
+    change what autograd saved); `dial.value` gives it as a Python float without a device round trip.
+
+    The value keeps its own precision: `model.to(torch.bfloat16)` would turn a rotary base of 10000 into 9984,
+    so casts are ignored and only device moves are followed. It is not saved with the weights: it belongs to
+    the controller's state, and an old checkpoint or an averaged copy of the model stays loadable.
+
+    Args:
+        value: where the dial starts, and where `reset` returns it to.
+        integer: hold an int64 instead of a float32.
+    """
+
+    position: Tensor
+
+    def __init__(self, value: float, *, integer: bool = False) -> None:
+        super().__init__()
+        self.initial = float(value)
+        self.integer = integer
+        self.watching = False
+        self.reads = 0
+        self._value = float(value)
+        self.register_buffer("position", self._tensor(torch.get_default_device()), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return the value as a 0-d tensor, detached from later writes."""
+        if self.watching:
+            self.reads += 1
+        return self.position.clone()
+
+    @property
+    def value(self) -> float:
+        """The value on the host; costs no synchronisation."""
+        if self.watching:
+            self.reads += 1
+        return self._value
+
+    def peek(self) -> float:
+        """Return the value without counting as a reader."""
+        return self._value
+
+    def set(self, value: float) -> float:
+        """Move the dial; returns the value it really holds after rounding to its own type."""
+        value = float(round(value)) if self.integer else torch.tensor(value, dtype=torch.float32).item()
+        self._value = value
+        self.position.fill_(value)
+        return value
+
+    def reset(self) -> None:
+        """Return to the initial value, also after the buffer was materialised with arbitrary content."""
+        self.set(self.initial)
+
+    def _tensor(self, device: torch.device) -> Tensor:
+        dtype = torch.int64 if self.integer else torch.float32
+        return torch.full((), self._value, dtype=dtype, device=device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Dial:
+        # Only the device of the result is taken: a cast must not round the value, and `to_empty` must not lose it.
+        del recurse
+        self.position = self._tensor(fn(self.position).device)
+        return self
+
+    def extra_repr(self) -> str:
+        """Show the value in the model's printout."""
+        return f"{self._value:g}"
+
+
+class Dropout(nn.Module):
+    """Dropout whose rate is a dial, so that moving it never recompiles a compiled model.
+
+    y = x * Bernoulli(1 - p) / (1 - p) in training, the identity otherwise.
+
+    Args:
+        p: initial rate in [0, 1).
+    """
+
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            msg = f"Dropout rate must lie in [0, 1); got {p}. Use a rate below 1."
+            raise ValueError(msg)
+        self.rate = Dial(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of `x` (any shape) at the dial's rate."""
+        if torch.compiler.is_compiling():
+            # A tensor rate keeps the value out of the compiler's guards.
+            p = self.rate().to(x.dtype)
+            return x * (torch.rand_like(x) >= p) / (1 - p) if self.training else x
+        p_host = self.rate.value
+        return F.dropout(x, p_host, self.training) if self.training and p_host > 0.0 else x
+
+
+class AttentionCall(NamedTuple):
+    """What one call of an attention looks at. Shapes: q (B, H, T, D); k (B, H, S, D); key_mask (B, S), True is valid."""
+
+    q: Tensor
+    k: Tensor
+    scale: float
+    causal: bool
+    key_mask: Tensor | None
+
+
+class AttentionTap(nn.Module):
+    """A place in an attention module where an observer may listen to queries and keys.
+
+    Call it with the tensors that enter the score product (after any rotary step). It does nothing unless a
+    listener is set, and then only in training and outside of recomputation under checkpointing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listener: Callable[[AttentionCall], None] | None = None
+
+    def forward(
+        self, q: Tensor, k: Tensor, *, scale: float, causal: bool = False, key_mask: Tensor | None = None
+    ) -> None:
+        """Offer one attention call to the listener, if there is one."""
+        if self.listener is not None and self.training:
+            self.listener(AttentionCall(q.detach(), k.detach(), scale, causal, key_mask))
+
+
+def dials(model: nn.Module) -> dict[str, Dial]:
+    """List a model's dials by their qualified names."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Dial)}

@@ -1,0 +1,69 @@
+"""The role of an observer: it measures the plant and never writes to it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from homeostat.part import Part
+from homeostat.plant import Plant
+
+Phase = Literal["metrics", "gradients", "updates", "activations"]
+Reduction = Literal["mean", "sum"]
+
+
+class Observer(Part):
+    """Measures one number of the plant.
+
+    The life of a measurement, when a loop is due at tick t:
+
+    1. `prepare` arms what must be ready beforehand: for phase "activations" after the step of tick t - 1, so
+       before the forward pass of t; for "updates" before the step of tick t - 1.
+    2. `observe` returns the number as a 0-d tensor on the device, without waiting for it: phases "metrics",
+       "gradients" and "activations" before the step of t; "updates" after the step of t - 1. None means that
+       there is nothing to read this time.
+    3. All numbers of a tick travel to the host in one vector, reduced over the process group by `reduction`.
+    4. `interpret` turns the number into the reading. Whatever a reading owes to the past is kept here, in
+       `history`: plain floats, equal on every rank, saved with the controller.
+
+    `memory` is this rank's scratch on the device (indices, copies, armed hooks) and is never saved.
+
+    Attributes:
+        phase: when the observer runs within a tick.
+        reduction: how ranks are joined.
+    """
+
+    phase: ClassVar[Phase] = "metrics"
+    reduction: ClassVar[Reduction] = "mean"
+
+    def init(self, plant: Plant) -> Any:
+        """Return the scratch memory for `plant`.
+
+        Raises:
+            AttachError: the plant has nothing of this kind to measure.
+        """
+        del plant
+
+    def attach(self, plant: Plant, memory: Any) -> tuple[RemovableHandle, ...]:
+        """Place hooks or listeners; the controller removes what is returned when it detaches."""
+        del plant, memory
+        return ()
+
+    def prepare(self, plant: Plant, memory: Any) -> None:
+        """Get ready for a measurement that is due."""
+        del plant, memory
+
+    @abstractmethod
+    def observe(self, plant: Plant, memory: Any) -> Tensor | None:
+        """Measure once."""
+
+    def start(self) -> Any:
+        """Return the history before the first reading."""
+        return ()
+
+    def interpret(self, value: float, history: Any) -> tuple[float | None, Any]:
+        """Turn a measured, reduced number into a reading; None if there is none yet."""
+        return value, history

@@ -1,0 +1,101 @@
+"""The training run as the controller sees it: model, optimizers, metrics, and the facts of the current step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from homeostat.errors import AttachError
+from homeostat.metrics import Metrics
+
+T = TypeVar("T")
+
+
+class Plant:
+    """What observers measure and actuators change.
+
+    Names are resolved at each use, never cached across ticks: `load_state_dict`, `.to(...)` and
+    `add_param_group` replace the objects behind them.
+
+    Args:
+        model: the module that is trained.
+        optimizers: those that step it; the first is the clock.
+
+    Attributes:
+        tick: optimizer steps that changed weights, counted from attach (or from the restored state).
+        metrics: the values given to `Homeostat.observe`.
+        grad_scale: what this step's gradients are multiplied by (`GradScaler` with a fused optimizer), or None.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...]) -> None:
+        self.model = model
+        self.optimizers = optimizers
+        self.tick = 0
+        self.grad_scale: Tensor | None = None
+        self.device = _device_of(model, optimizers)
+        # float64 keeps means over long intervals exact; MPS does not have it.
+        self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self.metrics = Metrics(self.device, self.dtype)
+        self._cache: dict[str, Any] = {}
+
+    @property
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """Every parameter group of every optimizer, in order."""
+        for optimizer in self.optimizers:
+            yield from optimizer.param_groups
+
+    def cached(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, made once a tick however many parts ask."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        found: T = self._cache[key]
+        return found
+
+    def forget(self) -> None:
+        """Drop what was computed for this tick."""
+        self._cache.clear()
+
+    def parameters(self) -> list[Tensor]:
+        """Every parameter the optimizers hold, in group order."""
+        return [p for group in self.groups for p in group["params"]]
+
+    def gradients(self) -> list[Tensor]:
+        """This step's dense gradients, scaled as the optimizer finds them; parameters without one are left out."""
+        return [p.grad for p in self.parameters() if p.grad is not None]
+
+    def named_parameters(self, glob: str) -> dict[str, nn.Parameter]:
+        """The model's parameters whose qualified name matches `glob`.
+
+        Raises:
+            AttachError: none does.
+        """
+        found = {n: p for n, p in self.model.named_parameters() if fnmatchcase(n, glob)}
+        return self._nonempty(found, glob, "parameter", [n for n, _ in self.model.named_parameters()])
+
+    def modules(self, glob: str, kind: type[T]) -> dict[str, T]:
+        """The model's modules of class `kind` whose qualified name matches `glob`.
+
+        Raises:
+            AttachError: none does.
+        """
+        every = {n: m for n, m in self.model.named_modules() if isinstance(m, kind)}
+        found = {n: m for n, m in every.items() if fnmatchcase(n, glob)}
+        return self._nonempty(found, glob, kind.__name__, list(every))
+
+    def _nonempty(self, found: dict[str, T], glob: str, what: str, choices: list[str]) -> dict[str, T]:
+        if found:
+            return found
+        shown = ", ".join(choices[:8]) + (", ..." if len(choices) > 8 else "") if choices else "none at all"
+        msg = f"{glob!r} must match a {what} of {type(self.model).__name__}; got no match. It offers: {shown}."
+        raise AttachError(msg)
+
+
+def _device_of(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> torch.device:
+    for parameter in (p for group in optimizers[0].param_groups for p in group["params"]):
+        return torch.device(parameter.device)
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

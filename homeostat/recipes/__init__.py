@@ -1,0 +1,1 @@
+"""Named control systems as data."""

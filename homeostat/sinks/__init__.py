@@ -1,0 +1,1 @@
+"""Where the trace goes."""
