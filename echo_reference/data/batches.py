@@ -166,6 +166,7 @@ class TrainingBatches:
         tokenizer: Tokenizer,
         batch_size: int,
         seed: int,
+        *,
         augmentation: Augmentation | None = None,
         window: int = 8,
     ) -> None:

@@ -32,6 +32,7 @@ class DigitStrings:
         self,
         recordings: Sequence[Utterance],
         seed: int,
+        *,
         longest: int = 5,
         seconds: float = 3.0,
         pause: float = 0.2,
