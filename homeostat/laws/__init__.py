@@ -1,0 +1,30 @@
+"""Laws decide where knobs go, in pure floats."""
+
+from __future__ import annotations
+
+from homeostat.laws.chain import Chain
+from homeostat.laws.filters import EMA, Affine, Median, SlewLimit
+from homeostat.laws.hold import Hold
+from homeostat.laws.law import Decision, Input, Law
+from homeostat.laws.loss_ratchet import LossRatchet
+from homeostat.laws.matrix_pi import MatrixPI
+from homeostat.laws.pid import PID
+from homeostat.laws.schedule import Schedule
+from homeostat.laws.threshold import Threshold
+
+__all__ = [
+    "EMA",
+    "PID",
+    "Affine",
+    "Chain",
+    "Decision",
+    "Hold",
+    "Input",
+    "Law",
+    "LossRatchet",
+    "MatrixPI",
+    "Median",
+    "Schedule",
+    "SlewLimit",
+    "Threshold",
+]

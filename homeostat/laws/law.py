@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from homeostat.part import Part
+
+LARGEST = 1e100
 
 
 class Input(NamedTuple):
@@ -42,17 +44,32 @@ class Decision(NamedTuple):
     terms: dict[str, float]
 
 
+def bounded(value: float) -> float:
+    """Return `value` held within +-`LARGEST`, so that products of two readings and gains stay finite.
+
+    No knob or reading of a training run comes near the limit; a law applies this to what it is given and to each
+    product before it adds, since infinity minus infinity would make a command that is not a number.
+    """
+    if -LARGEST < value < LARGEST:
+        return value
+    return LARGEST if value > 0 else -LARGEST
+
+
 class Law(Part):
     """Decides where knobs go. Never touches a tensor, a model or a clock.
 
     State is data apart from the law: a (named) tuple of floats, integers, booleans, strings and None, which
     `update` takes and returns. So a law can be saved, resumed, replayed and run in the shadow without code of
-    its own. `update` is deterministic and returns finite commands for finite input.
+    its own. `update` is deterministic and returns finite commands for finite input; a reading beyond +-`LARGEST`
+    counts as that.
 
     A scalar law has one reading and one command; `shape` says so, and a multivariable law overrides it.
     """
 
-    needs_setpoint: ClassVar[bool] = False
+    @property
+    def needs_setpoint(self) -> bool:
+        """Whether a loop must give this law a setpoint. A property, so that a combination can ask its members."""
+        return False
 
     @property
     def shape(self) -> tuple[int, int]:
