@@ -4,6 +4,7 @@ HomeostatError
 ├── AttachError        the controller does not fit this model or optimizer
 ├── RecipeError        a recipe cannot be read
 ├── StateError         a saved state does not fit this controller
+├── TraceError         a trace on disk cannot be read or continued
 └── MissingExtraError  an optional package is not installed
 
 HomeostatWarning       an alarm: the run goes on, somebody should look
@@ -24,6 +25,10 @@ class RecipeError(HomeostatError):
 
 class StateError(HomeostatError):
     """A saved state does not fit this controller."""
+
+
+class TraceError(HomeostatError):
+    """A trace on disk cannot be read, or a file that is none was to be continued."""
 
 
 class MissingExtraError(HomeostatError, ImportError):

@@ -105,7 +105,7 @@ class Trace:
         """Keep one entry and hand it to every sink."""
         match entry:
             case Record():
-                self._table("loop", entry.loop).append(_columns(entry))
+                self._table("loop", entry.loop).append(row(entry))
             case Metric():
                 self._table("metric", entry.name).append({"tick": entry.tick, "value": entry.value})
             case Event():
@@ -132,8 +132,9 @@ class Trace:
         return self._tables[key]
 
 
-def _columns(record: Record) -> dict[str, float]:
-    row: dict[str, float] = {"tick": record.tick}
+def row(record: Record) -> dict[str, float]:
+    """Flatten a record into the columns that `Trace.loop` names."""
+    flat: dict[str, float] = {"tick": record.tick}
     fields = (
         ("reading", record.readings),
         ("setpoint", record.setpoints),
@@ -143,12 +144,12 @@ def _columns(record: Record) -> dict[str, float]:
     )
     for name, values in fields:
         for i, value in enumerate(values):
-            row[f"{name}.{i}"] = value
+            flat[f"{name}.{i}"] = value
     for limit in LIMITS:
-        row[limit] = limit in record.limits
+        flat[limit] = limit in record.limits
     for term, value in record.terms.items():
-        row[f"term.{term}"] = value
-    return row
+        flat[f"term.{term}"] = value
+    return flat
 
 
 class _Table:
