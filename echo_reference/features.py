@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from echo_reference.errors import DataError
+from echo_reference.sampling import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 HOP = 160
 WINDOW = 400
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP

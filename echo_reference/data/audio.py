@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import soundfile
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from echo_reference.data.utterance import Utterance
 from echo_reference.errors import DataError
-from echo_reference.features import SAMPLE_RATE, WINDOW
+from echo_reference.sampling import SAMPLE_RATE
 
 _LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
+_SHORTEST = 0.025  # seconds: one window of the features
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -38,14 +39,20 @@ def read_audio(path: str | Path) -> NDArray[np.float32]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"An audio file must exist; got {path}. Correct the path in the manifest.")
+    with path.open("rb") as file:
+        return decode_audio(file, name=str(path))
+
+
+def decode_audio(file: BinaryIO, *, name: str) -> NDArray[np.float32]:
+    """As `read_audio`, from an open file; `name` is for error messages."""
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(
-            f"An audio file must be readable by libsndfile; got {path} ({error}). "
+            f"An audio file must be readable by libsndfile; got {name} ({error}). "
             "Convert it to WAV or FLAC, or restore it from its source."
         ) from error
-    return to_model_rate(samples.mean(axis=1), rate, name=str(path))
+    return to_model_rate(samples.mean(axis=1), rate, name=name)
 
 
 def to_model_rate(samples: NDArray[np.float32], rate: int, *, name: str) -> NDArray[np.float32]:
@@ -64,7 +71,7 @@ def to_model_rate(samples: NDArray[np.float32], rate: int, *, name: str) -> NDAr
             f"A sampling rate must lie between {_LOWEST_RATE} and {_HIGHEST_RATE} Hz; got {rate} in {name}. "
             "Correct the file's header or its manifest."
         )
-    if samples.size * SAMPLE_RATE < WINDOW * rate:
+    if samples.size < _SHORTEST * rate:
         raise DataError(
             f"A recording must last at least 25 ms; got {samples.size} samples at {rate} Hz in {name}. "
             "Remove it from the manifest."

@@ -26,9 +26,13 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"A manifest must exist; got {path}. Correct the path.")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"A manifest must be UTF-8 text; got other bytes in {path}. Correct the path.") from error
     utterances: list[Utterance] = []
     seen: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             utterance = _utterance(line, path, number)
             if utterance.id in seen:

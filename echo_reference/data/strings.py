@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from echo_reference.data.audio import waveform
 from echo_reference.data.utterance import Utterance
 from echo_reference.errors import DataError
-from echo_reference.features import SAMPLE_RATE
+from echo_reference.sampling import SAMPLE_RATE
 
 
 class DigitStrings:

@@ -68,3 +68,12 @@ def hold_out(utterances: Sequence[Utterance], share: float = 0.05) -> tuple[list
     kept = [u for u, digest in zip(utterances, digests, strict=True) if digest > limit]
     held = [u for u, digest in zip(utterances, digests, strict=True) if digest <= limit]
     return kept, held
+
+
+def complete(name: str, train: list[Utterance], validation: list[Utterance], test: list[Utterance]) -> Corpus:
+    """A corpus in which a missing test split is a tenth of train, and a missing validation a twentieth of it."""
+    if not test:
+        train, test = hold_out(train, 0.1)
+    if not validation:
+        train, validation = hold_out(train)
+    return Corpus(name, train, validation, test)
