@@ -61,12 +61,11 @@ def simulate(
         seed: of the plant's noise.
     """
     noise = np.random.default_rng(seed).standard_normal(ticks)
-    course = setpoint if isinstance(setpoint, Profile) else None
     rows = np.empty((ticks, len(SimulatedRun._fields)))
     state, memory, command, admitted = plant.init(), law.init(), start, start
     for tick in range(ticks):
         reading = plant.read(state, noise[tick])
-        wanted = course.at(tick) if course else setpoint
+        wanted = setpoint.at(tick) if isinstance(setpoint, Profile) else setpoint
         if tick % every == 0:
             goals = () if wanted is None else (wanted,)
             given = Input((reading,), goals, (admitted,), (tick == 0,), every if tick else 1)
