@@ -1,0 +1,66 @@
+"""The audio side: from log-mel frames to features that the decoder and the CTC head read."""
+
+from __future__ import annotations
+
+import torch
+from homeostat.nn import Dial, Dropout
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from echo_reference.modules.block import EncoderBlock
+from echo_reference.modules.convolution import Stem, valid
+from echo_reference.modules.embedding import LearnedSinusoids
+from echo_reference.modules.spec import StackSpec
+from echo_reference.modules.stack import Turner
+
+
+class AudioEncoder(nn.Module):
+    """Stem, position embedding, blocks and a last norm.
+
+    Args:
+        spec: the stack's shape.
+        mels: features of a frame.
+        subsampling: frames per position: 2, 4 or 8.
+        base: the rotary base's dial.
+        window: the attention window's dial.
+        dropout: shared by the model.
+    """
+
+    def __init__(
+        self,
+        spec: StackSpec,
+        mels: int,
+        subsampling: int,
+        base: Dial,
+        window: Dial,
+        dropout: Dropout,
+    ) -> None:
+        super().__init__()
+        self.gradient_checkpointing = spec.checkpointing
+        self.stem = Stem(mels, spec.width, subsampling)
+        self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
+        self.turner = Turner(spec, base)
+        self.blocks = nn.ModuleList(EncoderBlock(spec, window, dropout) for _ in range(spec.layers))
+        self.norm = nn.LayerNorm(spec.width)
+        self.dropout = dropout
+
+    def forward(self, features_BMT: Tensor, lengths: Tensor | None, shared: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return features (B, T', d) and the mask (B, T') of valid ones, None without `lengths`.
+
+        Args:
+            features_BMT: log-mel frames.
+            lengths: valid frames of each clip, or None where padding shall count as audio.
+            shared: the model's one rotation, where it has one.
+        """
+        x, lengths = self.stem(features_BMT, lengths)
+        count = x.shape[1]
+        mask = None if lengths is None else valid(lengths, count)
+        x = self.dropout(x + self.position(0, count))
+        turnings = self.turner(torch.arange(count, device=x.device), shared)
+        for block, turning in zip(self.blocks, turnings, strict=True):
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, turning, mask, use_reentrant=False)
+            else:
+                x = block(x, turning, mask)
+        x = self.norm(x)
+        return (x if mask is None else x * mask[..., None].to(x.dtype)), mask

@@ -1,0 +1,94 @@
+"""Two ways to compute one function: attention with scores by distance, over all keys or over blocks of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from echo_reference.modules.distance import distances, spread
+
+ScoreByDistance = Callable[[Tensor], Tensor]
+"""Maps signed distances (R,) to scores (H, R)."""
+
+_QUANTUM = 16
+# Finite, because a padded query whose whole window is padding would otherwise become NaN. Beside any real
+# score its weight underflows to exactly 0.
+_PADDED = -1e9
+# Below this many positions one masked product is quicker than blocks, whatever the window.
+_SHORTEST_BLOCKED = 192
+
+
+def block_span(window: float, length: int) -> int | None:
+    """The block length for a window, or None where one product over all keys serves better.
+
+    The span is the least multiple of 16 not below the window, so that a query's own block and its two
+    neighbours hold all it may see. span * 3 >= length leaves nothing to save.
+    """
+    span = _QUANTUM * max(1, math.ceil(window / _QUANTUM))
+    return None if length < _SHORTEST_BLOCKED or span * 3 >= length else span
+
+
+def padding_score(key_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a key is valid, else so low that its weight vanishes."""
+    low = max(_PADDED, torch.finfo(dtype).min / 2)
+    return torch.zeros(key_mask.shape, dtype=dtype, device=key_mask.device).masked_fill(~key_mask, low)
+
+
+def attend_global(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+    """Attention over all valid keys, fused; `q` (B, H, T, D) is scaled already."""
+    mask = None if key_mask is None else key_mask[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+
+
+def attend_scored(
+    q: Tensor, k: Tensor, v: Tensor, score: ScoreByDistance, first_query: int, key_mask: Tensor | None
+) -> Tensor:
+    """Attention over all keys with a score by distance added; shapes as `attend_global`.
+
+    Args:
+        q: scaled queries at positions first_query, first_query + 1, ...
+        k: keys at positions 0, 1, ...
+        v: values.
+        score: added to the products.
+        first_query: position of the first query.
+        key_mask: (B, S), True where a key is valid.
+    """
+    row = score(distances(q.shape[2], k.shape[2], first_query, q.device))
+    added = spread(row, k.shape[2])
+    if key_mask is not None:
+        added = added + padding_score(key_mask, added.dtype)[:, None, None, :]
+    return _weigh(q, k, v, added)
+
+
+def attend_blocked(
+    q: Tensor, k: Tensor, v: Tensor, score: ScoreByDistance, span: int, key_mask: Tensor | None
+) -> Tensor:
+    """The same function as `attend_scored` at first_query 0, at a cost linear in the length.
+
+    Each block of `span` queries sees itself and its two neighbours; exact where `score` is -inf beyond `span`.
+    """
+    batch, _, length, _ = q.shape
+    blocks = -(-length // span)
+    valid = torch.ones(batch, length, dtype=torch.bool, device=q.device) if key_mask is None else key_mask
+    valid = F.pad(valid, (span, (blocks + 1) * span - length)).unfold(1, 3 * span, span)
+    added = spread(score(distances(span, 3 * span, span, q.device)), 3 * span)[:, None]
+    added = added + padding_score(valid, added.dtype)[:, None, :, None, :]
+    queries = F.pad(q, (0, 0, 0, blocks * span - length)).unflatten(2, (blocks, span))
+    near_k, near_v = (_neighbourhoods(x, span, blocks) for x in (k, v))
+    return _weigh(queries, near_k, near_v, added).flatten(2, 3)[:, :, :length]
+
+
+def _neighbourhoods(x: Tensor, span: int, blocks: int) -> Tensor:
+    padded = F.pad(x, (0, 0, span, (blocks + 1) * span - x.shape[2]))
+    parts = padded.unflatten(2, (blocks + 2, span))
+    return torch.cat((parts[:, :, :-2], parts[:, :, 1:-1], parts[:, :, 2:]), 3)
+
+
+def _weigh(q: Tensor, k: Tensor, v: Tensor, added: Tensor) -> Tensor:
+    # Sums of scores are taken in the precision of `added`: half types would lose the window's edge.
+    scores = (q @ k.mT).to(added.dtype) + added
+    return scores.softmax(-1).to(v.dtype) @ v

@@ -1,0 +1,192 @@
+"""Self-attention with rotated, rotary, local and global heads; and cross-attention without any of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from homeostat.nn import AttentionTap, Dial
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from echo_reference.modules.attend import attend_blocked, attend_global, attend_scored, block_span
+from echo_reference.modules.distance import RelativeBias, causal_score, window_score
+from echo_reference.modules.precise import Precise
+from echo_reference.modules.rotary import rotate
+from echo_reference.modules.spec import StackSpec
+
+_SHORT = 192
+"""Up to this length all heads share one product: two calls cost more than the scores they save."""
+
+
+class KeyValueCache(Protocol):
+    """Where a decoder keeps the keys and values of earlier positions."""
+
+    def update(self, key: Tensor, value: Tensor, layer: int, /) -> tuple[Tensor, Tensor]:
+        """Append (B, H, T, D) to a layer; return all it holds."""
+        ...
+
+
+class Turning(NamedTuple):
+    """What turns a layer's queries and keys. Shapes: rotation (D, D) or (H, D, D); cos, sin (T, H, P)."""
+
+    rotation: Tensor | None
+    cos: Tensor
+    sin: Tensor
+
+
+class QueryPhase(Precise):
+    """A learned phase per head and rotary plane, for the query only: on both sides it would cancel."""
+
+    def __init__(self, heads: int, planes: int) -> None:
+        super().__init__()
+        self.phase = nn.Parameter(torch.empty(heads, planes))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start without a phase."""
+        nn.init.zeros_(self.phase)
+
+    def forward(self, matrix_HDD: Tensor) -> Tensor:
+        """Turn the columns of `matrix` by the phases, as the rotary step would."""
+        cos, sin = self.phase.cos()[:, None, :], self.phase.sin()[:, None, :]
+        first, second = matrix_HDD.chunk(2, -1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+
+class SelfAttention(nn.Module):
+    """Attention whose first heads see a window and whose other heads see everything.
+
+    q = x W_q M Phi / sqrt(D) and k = x W_k M, then each is turned by its rotary angles. M (rotation) and Phi
+    (phase) are linear, so they are folded into W_q and W_k: no cost per token. The window is a dial with a
+    soft edge; the bias is by distance, on the local heads or on all.
+
+    Args:
+        spec: the stack's shape.
+        window: the dial, in positions.
+    """
+
+    def __init__(self, spec: StackSpec, window: Dial) -> None:
+        super().__init__()
+        self.heads, self.head_width = spec.heads, spec.head_width
+        self.local_heads, self.causal = spec.local_heads, spec.causal
+        self.window = window
+        self.q_proj = nn.Linear(spec.width, spec.width)
+        self.k_proj = nn.Linear(spec.width, spec.width, bias=False)
+        self.v_proj = nn.Linear(spec.width, spec.width)
+        self.out_proj = nn.Linear(spec.width, spec.width)
+        self.query_phase = QueryPhase(spec.heads, spec.head_width // 2)
+        biased = spec.heads if spec.global_bias else spec.local_heads
+        self.bias = RelativeBias(biased, spec.max_rel_dist, spec.causal) if biased else None
+        self.local_tap = AttentionTap()
+        self.global_tap = AttentionTap()
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        turning: Turning,
+        key_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+        first_query: int = 0,
+    ) -> Tensor:
+        """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
+        batch, length, _ = x_BTC.shape
+        mixed = F.linear(x_BTC, *self.folded(turning.rotation)).view(batch, length, 3, self.heads, -1)
+        turned = rotate(mixed[:, :, :2], turning.cos[:, None], turning.sin[:, None])
+        q, k, v = (part.transpose(1, 2) for part in (turned[:, :, 0], turned[:, :, 1], mixed[:, :, 2]))
+        if cache is not None:
+            k, v = cache.update(k, v, layer)
+        self._offer(q, k, key_mask)
+        out = self._attend(q, k, v, key_mask, first_query)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def folded(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weight (3 d, d) and bias (3 d) of the joint projection to turned queries, turned keys and values."""
+        width = self.head_width
+        weight, bias = self.q_proj.weight, self.q_proj.bias
+        with torch.autocast(weight.device.type, enabled=False):
+            if rotation is None:
+                rotation = torch.eye(width, device=weight.device, dtype=self.query_phase.phase.dtype)
+            for_keys = rotation.expand(self.heads, width, width).mT
+            for_queries = (self.query_phase(rotation.expand(self.heads, width, width)) * width**-0.5).mT
+            dtype = for_queries.dtype
+            query_weight = for_queries @ weight.to(dtype).unflatten(0, (self.heads, width))
+            query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
+            key_weight = for_keys @ self.k_proj.weight.to(dtype).unflatten(0, (self.heads, width))
+        kind = weight.dtype
+        weights = (query_weight.flatten(0, 1).to(kind), key_weight.flatten(0, 1).to(kind), self.v_proj.weight)
+        biases = (query_bias.flatten().to(kind), torch.zeros_like(bias), self.v_proj.bias)
+        return torch.cat(weights), torch.cat(biases)
+
+    def score(self, distance_R: Tensor, heads: slice) -> Tensor:
+        """Scores by distance of some heads, shape (heads, R): window, bias and causality."""
+        dtype = self.query_phase.phase.dtype
+        count = len(range(*heads.indices(self.heads)))
+        local = max(0, min(self.local_heads, heads.stop) - heads.start)
+        window = window_score(distance_R, self.window().to(dtype))
+        rows = [window.expand(local, -1), torch.zeros_like(window).expand(count - local, -1)]
+        row = torch.cat(rows)
+        if self.causal:
+            row = row + causal_score(distance_R, dtype)
+        if self.bias is not None and heads.start < self.bias.table.shape[0]:
+            bias = self.bias(distance_R)[heads]
+            row = row + F.pad(bias, (0, 0, 0, count - bias.shape[0])).to(dtype)
+        return row
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, first_query: int) -> Tensor:
+        everyone = slice(0, self.heads)
+        if self.causal or k.shape[2] <= _SHORT:
+            return attend_scored(q, k, v, lambda r: self.score(r, everyone), first_query, key_mask)
+        near, far = slice(0, self.local_heads), slice(self.local_heads, self.heads)
+        parts = []
+        if self.local_heads:
+            local = (q[:, near], k[:, near], v[:, near], lambda r: self.score(r, near))
+            span = block_span(self.window.value, k.shape[2])
+            parts.append(
+                attend_scored(*local, first_query, key_mask)
+                if span is None
+                else attend_blocked(*local, span, key_mask)
+            )
+        if self.local_heads < self.heads:
+            rest = (q[:, far], k[:, far], v[:, far])
+            biased = self.bias is not None and self.bias.table.shape[0] == self.heads
+            parts.append(
+                attend_scored(*rest, lambda r: self.score(r, far), first_query, key_mask)
+                if biased
+                else attend_global(*rest, key_mask)
+            )
+        return torch.cat(parts, 1)
+
+    def _offer(self, q: Tensor, k: Tensor, key_mask: Tensor | None) -> None:
+        split = self.local_heads
+        if self.local_tap.listener is not None and split:
+            self.local_tap(q[:, :split], k[:, :split], scale=1.0, causal=self.causal, key_mask=key_mask)
+        if self.global_tap.listener is not None and split < self.heads:
+            self.global_tap(q[:, split:], k[:, split:], scale=1.0, causal=self.causal, key_mask=key_mask)
+
+
+class CrossAttention(nn.Module):
+    """Attention of text on audio: every position sees every valid frame, and order plays no part."""
+
+    def __init__(self, width: int, heads: int, source_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(source_width, width, bias=False)
+        self.v_proj = nn.Linear(source_width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def keys_values(self, audio_BSC: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the audio, each (B, H, S, D); made once for a clip."""
+        weight = torch.cat((self.k_proj.weight, self.v_proj.weight))
+        bias = torch.cat((torch.zeros_like(self.v_proj.bias), self.v_proj.bias))
+        both = F.linear(audio_BSC, weight, bias).unflatten(-1, (2, self.heads, -1))
+        return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
+
+    def forward(self, x_BTC: Tensor, keys: Tensor, values: Tensor, key_mask: Tensor | None) -> Tensor:
+        """Read the audio; `x` (B, T, d), `key_mask` (B, S) True where a frame is valid."""
+        q = self.q_proj(x_BTC).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2))

@@ -1,0 +1,83 @@
+"""Embeddings of positions and tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from homeostat.nn import Dial
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """Whisper's table: sines then cosines at width / 2 frequencies from 1 to 1 / 10000, (positions, width)."""
+    half = width // 2
+    decay = torch.exp(-math.log(10000.0) / max(1, half - 1) * torch.arange(half))
+    angle = torch.arange(positions)[:, None] * decay
+    return torch.cat((angle.sin(), angle.cos()), 1)
+
+
+class LearnedSinusoids(nn.Module):
+    """A position embedding that starts as sinusoids and is learned as direction and gain.
+
+    row_t = gain_t * direction_t / |direction_t|
+
+    Args:
+        positions: rows.
+        width: features d.
+        gain: initial norm of a row; None for the sinusoid's own, sqrt(d / 2).
+    """
+
+    def __init__(self, positions: int, width: int, gain: float | None) -> None:
+        super().__init__()
+        self.initial_gain = math.sqrt(width / 2) if gain is None else gain
+        self.direction = nn.Parameter(torch.empty(positions, width))
+        self.gain = nn.Parameter(torch.empty(positions))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as sinusoids."""
+        with torch.no_grad():
+            self.direction.copy_(sinusoids(*self.direction.shape))
+        nn.init.constant_(self.gain, self.initial_gain)
+
+    def forward(self, first: int, count: int) -> Tensor:
+        """Rows first ... first + count - 1, shape (count, d)."""
+        rows = slice(first, first + count)
+        return F.normalize(self.direction[rows], dim=-1) * self.gain[rows, None]
+
+
+class TokenEmbedding(nn.Module):
+    """Token vectors of which a dial chooses how many dimensions act, on the way in and on the way out.
+
+    m_i = clamp((w (1 + r / d) - i) / r, 0, 1) with r = d / 16, and the result times sqrt(d / sum m^2), so that
+    the scale stays. At w = d it is the identity. The output is tied: logits = (h * m) E^T.
+
+    Args:
+        tokens: rows of E.
+        width: d.
+        active: the dial w.
+    """
+
+    def __init__(self, tokens: int, width: int, active: Dial) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.active = active
+
+    def mask(self) -> Tensor:
+        """The factors m_i * sqrt(d / sum m^2), shape (d,), float32."""
+        width = self.embedding.embedding_dim
+        edge = width / 16
+        index = torch.arange(width, device=self.embedding.weight.device, dtype=torch.float32)
+        m = ((self.active() * (1 + edge / width) - index) / edge).clamp(0.0, 1.0)
+        return m * (width / m.square().sum()).sqrt()
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Vectors of the tokens, (B, T, d)."""
+        vectors: Tensor = self.embedding(tokens_BT)
+        return vectors * self.mask().to(vectors.dtype)
+
+    def masked(self, hidden_BTC: Tensor) -> Tensor:
+        """Hidden features as the tied output layer shall see them."""
+        return hidden_BTC * self.mask().to(hidden_BTC.dtype)

@@ -1,0 +1,74 @@
+"""Rotary positions whose base is a dial and whose frequencies are learned."""
+
+from __future__ import annotations
+
+import torch
+from homeostat.nn import Dial
+from torch import Tensor, nn
+
+from echo_reference.modules.precise import Precise
+
+
+class Rotary(Precise):
+    """Angles of the rotary planes, for every layer of a stack at once.
+
+    angle[l, h, t, p] = t * scale_l * m_g * base^(-p / P) * exp(offset[g, p]), with P = head_width / 2 planes
+    and g the frequency set of head h (consecutive groups of heads share one). `base` is a dial: what is
+    learned is an offset on top of it, so a change of base loses nothing learned and no optimizer state.
+
+    Args:
+        head_width: features of a head, even.
+        heads: heads H; a multiple of the number of sets.
+        layers: layers L, each with a learned factor on its positions (0 makes the rotary step the identity).
+        frequency_scales: one factor m_g per frequency set.
+        position_scale: initial factor on the positions.
+        base: the dial.
+    """
+
+    def __init__(
+        self,
+        head_width: int,
+        heads: int,
+        layers: int,
+        frequency_scales: tuple[float, ...],
+        position_scale: float,
+        base: Dial,
+    ) -> None:
+        super().__init__()
+        self.planes = head_width // 2
+        self.group = heads // len(frequency_scales)
+        self.frequency_scales = frequency_scales
+        self.initial_scale = position_scale
+        self.base = base
+        self.log_frequency_offset = nn.Parameter(torch.empty(len(frequency_scales), self.planes))
+        self.position_scale = nn.Parameter(torch.empty(layers))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start at the plain rotary frequencies."""
+        nn.init.zeros_(self.log_frequency_offset)
+        nn.init.constant_(self.position_scale, self.initial_scale)
+
+    def frequencies(self) -> Tensor:
+        """Angle per position, shape (sets, P)."""
+        offset = self.log_frequency_offset
+        exponent = torch.arange(self.planes, device=offset.device, dtype=offset.dtype) / self.planes
+        scales = torch.tensor(self.frequency_scales, device=offset.device, dtype=offset.dtype)
+        return scales[:, None] * torch.exp(offset - exponent * self.base().to(offset.dtype).log())
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the angles at `positions` (T,), each of shape (L, T, H, P)."""
+        with torch.autocast(positions.device.type, enabled=False):
+            scaled = self.position_scale[:, None] * positions.to(self.position_scale.dtype)
+            angles = scaled[:, :, None, None] * self.frequencies()
+            return (
+                angles.cos().repeat_interleave(self.group, 2),
+                angles.sin().repeat_interleave(self.group, 2),
+            )
+
+
+def rotate(x_BTHD: Tensor, cos_THP: Tensor, sin_THP: Tensor) -> Tensor:
+    """Turn each plane (p, p + P) of `x` by its angle; shapes as the names say, D = 2 P."""
+    first, second = x_BTHD.chunk(2, -1)
+    cos, sin = cos_THP.to(x_BTHD.dtype), sin_THP.to(x_BTHD.dtype)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)

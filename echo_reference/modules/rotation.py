@@ -1,0 +1,112 @@
+"""The rotation block: a product of plane rotations and an orthogonal matrix, folded into projections."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from echo_reference.modules.precise import Precise
+
+
+@cache
+def givens_schedule(width: int) -> tuple[tuple[int, ...], ...]:
+    """Rounds of disjoint planes; entry i of a round is the partner of feature i.
+
+    The width - 1 rounds of a round-robin tournament, relabelled so that one of them is the rotary planes
+    (p, p + width / 2), which is left out: a turn in those only adds a phase.
+    """
+    half = width // 2
+    ring = list(range(1, width))
+    rounds = []
+    for _ in range(width - 1):
+        order = [0, *ring]
+        rounds.append([(order[i], order[width - 1 - i]) for i in range(half)])
+        ring = ring[1:] + ring[:1]
+    label = {feature: p + side * half for p, pair in enumerate(rounds[0]) for side, feature in enumerate(pair)}
+    schedule = []
+    for pairs in rounds[1:]:
+        partner = [0] * width
+        for a, b in pairs:
+            partner[label[a]], partner[label[b]] = label[b], label[a]
+        schedule.append(tuple(partner))
+    return tuple(schedule)
+
+
+def turn_planes(matrix: Tensor, angles: Tensor, partner: tuple[int, ...]) -> Tensor:
+    """Multiply `matrix` (..., n, D) from the right by rotations in disjoint planes.
+
+    The plane of feature i is (i, partner[i]); `angles` (..., D / 2) are in the order of the planes' lower
+    feature.
+    """
+    lower = [i for i, j in enumerate(partner) if i < j]
+    plane = {feature: p for p, i in enumerate(lower) for feature in (i, partner[i])}
+    device = matrix.device
+    index = torch.tensor([plane[i] for i in range(len(partner))], device=device)
+    sign = torch.tensor([-1.0 if i < j else 1.0 for i, j in enumerate(partner)], device=device).to(matrix.dtype)
+    full = angles.index_select(-1, index)[..., None, :]
+    swapped = matrix.index_select(-1, torch.tensor(partner, device=device))
+    return matrix * full.cos() + swapped * (full.sin() * sign)
+
+
+class Rotation(Precise):
+    """The learned parts of one rotation M = (G_1 ... G_N) R on a head's D features.
+
+    Exact mode: R = (I + S)^-1 (I - S) with S = A - A^T, orthogonal whatever A is. Free mode: R is a matrix
+    that starts orthogonal and is kept near by a penalty or a retraction.
+
+    Args:
+        head_width: D.
+        copies: leading shape of the parameters: () for one rotation, (H,) for one a head.
+        rounds: N.
+        exact: which mode.
+        std: standard deviation of the angles at initialisation.
+    """
+
+    def __init__(self, head_width: int, copies: tuple[int, ...], rounds: int, exact: bool, std: float) -> None:
+        super().__init__()
+        self.exact = exact
+        self.std = std
+        self.angles = nn.Parameter(torch.empty(*copies, rounds, head_width // 2))
+        self.angle_scale = nn.Parameter(torch.empty(copies))
+        square = nn.Parameter(torch.empty(*copies, head_width, head_width))
+        if exact:
+            self.skew = square
+        else:
+            self.matrix = square
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start at R = I and small random angles."""
+        nn.init.normal_(self.angles, std=self.std)
+        nn.init.ones_(self.angle_scale)
+        if self.exact:
+            nn.init.zeros_(self.skew)
+        else:
+            for matrix in self.matrix.view(-1, *self.matrix.shape[-2:]):
+                nn.init.eye_(matrix)
+
+    def defect(self) -> Tensor:
+        """Squared Frobenius norm of R^T R - I, summed over copies; 0 in exact mode."""
+        if self.exact:
+            return self.skew.new_zeros(())
+        gram = self.matrix.mT @ self.matrix
+        return (gram - torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)).square().sum()
+
+
+def compose(rotations: list[Rotation]) -> Tensor:
+    """The matrices M of several rotations in one batch, shape (len(rotations), *copies, D, D)."""
+    angles = torch.stack([r.angles * r.angle_scale[..., None, None] for r in rotations])
+    width = 2 * angles.shape[-1]
+    eye = torch.eye(width, device=angles.device, dtype=angles.dtype)
+    if rotations[0].exact:
+        skew = torch.stack([r.skew for r in rotations])
+        skew = skew - skew.mT
+        right = torch.linalg.solve(eye + skew, eye - skew)
+    else:
+        right = torch.stack([r.matrix for r in rotations])
+    product = eye.expand_as(right)
+    for number, partner in enumerate(givens_schedule(width)[: angles.shape[-2]]):
+        product = turn_planes(product, angles[..., number, :], partner)
+    return product @ right
