@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from homeostat.sinks.jsonl import JsonLines
 from homeostat.sinks.run import TRACE, Run, read_run
+from homeostat.sinks.tensorboard import TensorBoard
 
-__all__ = ["TRACE", "JsonLines", "Run", "read_run"]
+__all__ = ["TRACE", "JsonLines", "Run", "TensorBoard", "read_run"]

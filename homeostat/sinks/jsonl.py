@@ -20,6 +20,8 @@ HEAD = b'{"run":'
 # Entries kept while the disk refuses them; at about 300 bytes each this stays under 10 MB.
 BACKLOG = 32768
 
+_STRICT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 class JsonLines:
     """Appends every entry to a file as one line of strict JSON, written in blocks.
@@ -172,10 +174,10 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def _line(value: Any) -> bytes:
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = _STRICT.encode(value)
     except ValueError:
         # Rare, so the common case does not pay for the search.
-        text = json.dumps(_named(value), allow_nan=False, separators=(",", ":"))
+        text = _STRICT.encode(_named(value))
     return text.encode() + b"\n"
 
 
