@@ -9,3 +9,7 @@ class DataError(ValueError):
 
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+class ConfigError(ValueError):
+    """A configuration describes no model that can be built; the message names the value and the remedy."""
