@@ -17,7 +17,7 @@ class PIDState(NamedTuple):
         integral: the integral term, unquantised; without an integral time, the position that the knob had at the start.
         derivative: the derivative term.
         reading: the last reading (its logarithm with `log_error`).
-        error: the last error.
+        error: the last error beyond the dead band.
         command: the last command; None before the first.
     """
 
@@ -51,7 +51,8 @@ class PID(Law):
     Without an integral time the law is proportional about the position found at the start: the first command is that
     position plus K times the error (with b = 1); it has no windup, and nothing is fed back but a knob moved elsewhere.
 
-    Dead band. While abs(error) < dead_band the command is the admitted position and the integral rests.
+    Dead band. While abs(r - y) < dead_band the command is the admitted position and the integral rests; outside,
+    only what exceeds the band counts as error.
 
     With `log_error` readings and setpoint are replaced by their logarithms, for positive quantities that span
     decades: the error is log(r / y), the gain is per factor e. A reading or a setpoint of zero or below has no
@@ -111,11 +112,13 @@ class PID(Law):
                 return self._rest(state, admitted, given)
             reading, setpoint = math.log(reading), math.log(setpoint)
         error = setpoint - reading
-        proportional = bounded(self.gain * (self.setpoint_weight * setpoint - reading))
-        if state.command is None:
-            return self._start(admitted, proportional, reading, error)
-        derivative = self._derivative(state, reading, given.elapsed) if self.derivative_time else 0.0
         resting = abs(error) < self.dead_band
+        # Only what exceeds the band counts: a single outlier just beyond it must not kick the knob by the whole error.
+        error = 0.0 if resting else error - math.copysign(self.dead_band, error)
+        proportional = bounded(self.gain * (error - (1.0 - self.setpoint_weight) * setpoint))
+        if state.command is None:
+            return self._start(admitted, proportional, reading, error, resting)
+        derivative = self._derivative(state, reading, given.elapsed) if self.derivative_time else 0.0
         integral = self._track(state, admitted, given, resting)
         if resting:
             command = admitted
@@ -128,11 +131,9 @@ class PID(Law):
         after = PIDState(integral, derivative, reading, error, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": derivative})
 
-    def _start(self, admitted: float, proportional: float, reading: float, error: float) -> Decision:
-        if self.integral_time is not None or abs(error) < self.dead_band:
-            command = admitted
-        else:
-            command = bounded(admitted + proportional)
+    def _start(self, admitted: float, proportional: float, reading: float, error: float, resting: bool) -> Decision:
+        bumpless = resting or self.integral_time is not None
+        command = admitted if bumpless else bounded(admitted + proportional)
         integral = admitted if self.integral_time is None else bounded(admitted - proportional)
         after = PIDState(integral, 0.0, reading, error, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": 0.0})

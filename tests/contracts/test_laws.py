@@ -1,0 +1,178 @@
+"""One suite for every law: what a loop may rely on whichever law it holds."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import homeostat.laws
+from homeostat.laws import (
+    EMA,
+    PID,
+    Affine,
+    Chain,
+    Decision,
+    Hold,
+    Input,
+    Law,
+    LossRatchet,
+    MatrixPI,
+    Median,
+    Schedule,
+    SlewLimit,
+    Threshold,
+)
+from homeostat.part import Part
+from homeostat.profile import Profile
+from homeostat.state import from_data, to_data
+
+EXAMPLES: dict[type[Law], list[Law]] = {
+    EMA: [EMA(time_constant=7)],
+    PID: [
+        PID(gain=2.0),
+        PID(gain=-0.5, integral_time=20, derivative_time=3, setpoint_weight=0.6, dead_band=0.1),
+        PID(gain=1e100, integral_time=1e-9, derivative_time=1e12, tracking_time=1e-9),
+        PID(gain=0.3, integral_time=10, log_error=True),
+    ],
+    Affine: [Affine(gain=-2.0, offset=0.5), Affine(gain=1e100, offset=-1e100)],
+    Chain: [
+        Chain(laws=(Median(window=3), PID(gain=0.3, integral_time=9), SlewLimit(rate=0.1))),
+        Chain(laws=(Chain(laws=(EMA(time_constant=3),)), LossRatchet())),
+    ],
+    Hold: [Hold()],
+    LossRatchet: [LossRatchet()],
+    MatrixPI: [
+        MatrixPI(gain=((1, 2), (3, 4), (5, 6)), integral=((0.1, 0), (0, 0.1), (0, 0)), tracking_time=5),
+        MatrixPI(gain=((1e100, -1e100),), integral=((-1e100, 1e100),), tracking_time=1e-9),
+    ],
+    Median: [Median(window=4)],
+    Schedule: [Schedule(profile=Profile(points=((0, 1.0), (50, 10.0)), interpolation="log"))],
+    SlewLimit: [SlewLimit(rate=0.05)],
+    Threshold: [Threshold(low=0.0, high=1.0, above=5.0, below=-5.0)],
+}
+LAWS = [law for laws in EXAMPLES.values() for law in laws]
+every_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+ordinary = st.floats(-100, 100)
+
+
+@st.composite
+def courses(draw: st.DrawFn, law: Law, numbers: st.SearchStrategy[float]) -> list[Input]:
+    """What a law may be given at up to twelve decisions."""
+    n, m = law.shape
+    numbers_of = [st.tuples(*[numbers] * n), st.tuples(*[numbers] * n), st.tuples(*[numbers] * m)]
+    one = st.builds(Input, *numbers_of, st.tuples(*[st.booleans()] * m), st.integers(1, 10**6))
+    rest = draw(st.lists(one, max_size=11))
+    first = draw(one)._replace(moved=(True,) * m, elapsed=1)
+    return [first, *rest]
+
+
+def run(law: Law, course: list[Input], state: object) -> list[Decision]:
+    decisions = []
+    for each in course:
+        decisions.append(law.update(state, each))
+        state = decisions[-1].state
+    return decisions
+
+
+def numbers_in(state: object) -> list[float]:
+    if isinstance(state, tuple):
+        return [number for item in state for number in numbers_in(item)]
+    return [] if state is None or isinstance(state, str) else [float(state)]
+
+
+def test_the_suite_covers_every_law() -> None:
+    own = {c for c in Part.kinds.values() if issubclass(c, Law) and c.__module__.split(".")[0] == "homeostat"}
+    assert {c for c in own if not inspect.isabstract(c)} == set(EXAMPLES)
+
+
+def test_the_public_names_are_sorted_as_ruff_sorts_and_complete() -> None:
+    assert {law.__name__ for law in EXAMPLES} <= set(homeostat.laws.__all__)
+    for name in homeostat.laws.__all__:
+        assert inspect.isclass(getattr(homeostat.laws, name))
+
+
+@every_law
+@given(data=st.data())
+@settings(max_examples=40)
+def test_commands_and_state_stay_finite(law: Law, data: st.DataObject) -> None:
+    for decision in run(law, data.draw(courses(law, finite)), law.init()):
+        assert len(decision.command) == law.shape[1]
+        assert all(map(math.isfinite, decision.command))
+        assert all(map(math.isfinite, numbers_in(decision.state)))
+        assert all(map(math.isfinite, decision.terms.values()))
+
+
+@every_law
+@pytest.mark.parametrize("size", [1e300, -1e300, 5e-324, 0.0])
+def test_extremes_stay_finite(law: Law, size: float) -> None:
+    n, m = law.shape
+    plain = Input((size,) * n, (-size,) * n, (size,) * m, (True,) * m, 1)
+    course = [plain, plain._replace(readings=(-size,) * n, moved=(False,) * m), plain._replace(admitted=(-size,) * m)]
+    for decision in run(law, course * 3, law.init()):
+        assert all(map(math.isfinite, (*decision.command, *numbers_in(decision.state))))
+
+
+@every_law
+@given(data=st.data(), cut=st.integers(0, 12))
+@settings(max_examples=30)
+def test_cut_anywhere_and_resumed_from_json_decides_bit_equally(law: Law, data: st.DataObject, cut: int) -> None:
+    course = data.draw(courses(law, ordinary))
+    whole = run(law, course, law.init())
+    state = whole[min(cut, len(course)) - 1].state if cut else law.init()
+    restored = from_data(law.init(), json.loads(json.dumps(to_data(state))))
+    assert restored == state
+    assert type(restored) is type(state)
+    # `==` on floats, not approx; and a second run proves that nothing is kept in the law itself.
+    assert run(law, course[cut:], restored) == whole[cut:]
+
+
+@every_law
+def test_the_law_survives_json(law: Law) -> None:
+    text = law.model_dump_json()
+    assert Law.model_validate_json(text) == law
+    assert Law.model_validate(law.model_dump(mode="json")) == law
+    assert Law.model_validate_json(text).model_dump_json() == text
+
+
+@every_law
+def test_the_law_is_frozen_and_strict(law: Law) -> None:
+    fields = law.model_dump(mode="json")
+    with pytest.raises(ValidationError, match="unknown_field"):
+        Law.model_validate({**fields, "unknown_field": 1})
+    with pytest.raises((ValidationError, AttributeError)):
+        law.unknown_field = 1
+    for name in type(law).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(law, name, getattr(law, name))
+        with pytest.raises(ValidationError):
+            Law.model_validate({**fields, name: math.nan})
+    assert hash(law) == hash(Law.model_validate(fields))
+
+
+@every_law
+@given(data=st.data())
+@settings(max_examples=20)
+def test_laws_without_a_setpoint_ignore_it(law: Law, data: st.DataObject) -> None:
+    course = data.draw(courses(law, ordinary))
+    if law.needs_setpoint:
+        with pytest.raises(IndexError if law.shape == (1, 1) else ValueError):
+            law.update(law.init(), course[0]._replace(setpoints=()))
+    else:
+        bare = [each._replace(setpoints=()) for each in course]
+        assert run(law, bare, law.init()) == run(law, course, law.init())
+
+
+@given(st.floats(-100, 100), st.floats(-100, 100), st.floats(-100, 100), st.integers(1, 1000))
+@example(1e-5, 1e3, 12.5, 7)
+def test_controllers_start_without_a_bump(reading: float, setpoint: float, found: float, elapsed: int) -> None:
+    for law in [PID(gain=3.0, integral_time=2.0), MatrixPI(gain=((3,),), integral=((1,),), tracking_time=2)]:
+        first = law.update(law.init(), Input((reading,), (setpoint,), (found,), (True,), elapsed))
+        assert first.command == (found,)
