@@ -148,14 +148,11 @@ class PID(Law):
     def _track(self, state: PIDState, admitted: float, given: Input, resting: bool) -> float:
         """Return the integral after the knob's departure from the last command has flowed into it."""
         departure = admitted - (admitted if state.command is None else state.command)
-        if given.moved[0]:
-            share = 1.0
-        elif self.integral_time is None:
+        if departure == 0 or (self.integral_time is None and not given.moved[0]):
             return state.integral
-        elif resting:
-            # A knob at rest has no pending command, so nothing is left to unwind when it leaves the band.
-            share = 1.0
-        else:
+        share = 1.0
+        # A knob at rest has no pending command, so nothing is left to unwind when it leaves the band.
+        if self.integral_time is not None and not (given.moved[0] or resting):
             share = -math.expm1(-given.elapsed / (self.tracking_time or self.integral_time))
         return bounded(state.integral + share * departure)
 
