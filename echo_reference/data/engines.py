@@ -73,7 +73,10 @@ class _Pico:
 
 
 class _ESpeak:
-    """eSpeak NG: the same bytes only for the same texts in the same order in a fresh process."""
+    """eSpeak NG: the same bytes only for the same texts in the same order in a fresh process.
+
+    And only with its random numbers seeded, which it otherwise takes from the time of day.
+    """
 
     _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
     _RATE, _PITCH = 1, 3
@@ -104,6 +107,7 @@ class _ESpeak:
         words = round(self._WORDS_PER_MINUTE * speed / voice.tract)
         self._library.espeak_SetParameter(self._RATE, words, 0)
         self._library.espeak_SetParameter(self._PITCH, round(self._DEFAULT_PITCH * voice.pitch), 0)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._parts.clear()
         data = text.encode() + b"\0"
         self._library.espeak_Synth(data, len(data), 0, self._CHARACTERS, 0, self._UTF8, None, None)

@@ -37,22 +37,26 @@ class DigitStrings:
         seconds: float = 3.0,
         pause: float = 0.2,
     ) -> None:
-        if not recordings:
-            raise DataError("Digit strings must have recordings to join; got none. Give a corpus of single words.")
         self.seed, self.longest, self.pause = seed, longest, pause
         self.samples = round(seconds * SAMPLE_RATE)
-        self._speakers = sorted({recording.speaker for recording in recordings})
-        self._takes: dict[str, list[tuple[str, NDArray[np.float32]]]] = {name: [] for name in self._speakers}
+        takes: dict[str, list[tuple[str, NDArray[np.float32]]]] = {}
         for recording in recordings:
             samples = waveform(recording)
             if samples.size <= self.samples:
-                self._takes[recording.speaker].append((recording.text, samples))
+                takes.setdefault(recording.speaker, []).append((recording.text, samples))
+        if not takes:
+            raise DataError(
+                f"Strings must have recordings of at most {seconds} s to join; got none among {len(recordings)}. "
+                "Give a corpus of single words."
+            )
+        self._speakers = [takes[speaker] for speaker in sorted(takes)]
+        self._names = sorted(takes)
 
     def __call__(self, number: int) -> Utterance:
         """String `number`, as float samples of the fixed length."""
         random = np.random.default_rng([self.seed, number])
-        speaker = self._speakers[random.integers(len(self._speakers))]
-        takes = self._takes[speaker]
+        speaker = int(random.integers(len(self._speakers)))
+        takes = self._speakers[speaker]
         chosen = [takes[random.integers(len(takes))] for _ in range(random.integers(1, self.longest + 1))]
         while sum(samples.size for _, samples in chosen) > self.samples:
             chosen.pop()
@@ -65,7 +69,7 @@ class DigitStrings:
             audio[place : place + samples.size] = samples
             place += samples.size
         text = " ".join(word for word, _ in chosen)
-        return Utterance(f"string-{self.seed}-{number}", audio, text, self.samples / SAMPLE_RATE, speaker)
+        return Utterance(f"string-{self.seed}-{number}", audio, text, self.samples / SAMPLE_RATE, self._names[speaker])
 
     def take(self, count: int, start: int = 0) -> list[Utterance]:
         """Strings `start` to `start + count - 1`."""

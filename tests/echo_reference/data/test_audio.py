@@ -74,7 +74,7 @@ def test_one_bad_file_is_left_out_with_a_warning(
 
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="got 1 bad ones and no good one.*The first: An audio file must exist"):
+    with pytest.raises(DataError, match=r"got 1 bad ones and no good one.*The first: An audio file must exist"):
         keep_usable([Utterance("gone", tmp_path / "gone.wav", "one")], waveform)
     with pytest.raises(DataError, match="got 0 bad ones and no good one"):
         keep_usable([], waveform)

@@ -64,7 +64,7 @@ def test_librispeech_tree(tmp_path: Path) -> None:
     assert first[:3] == ("84-121123-0000", chapter / "84-121123-0000.flac", "go do")
     assert (second.text, second.speaker) == ("it's on", "84")
     (chapter / "84-121123.trans.txt").write_text("84-121123-0000\n")
-    with pytest.raises(DataError, match="an id and a text; got '84-121123-0000' in .*, line 1"):
+    with pytest.raises(DataError, match=r"an id and a text; got '84-121123-0000' in .*, line 1"):
         read_librispeech(tmp_path)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,7 @@ def slow_encode(text: str, ranks: dict[bytes, int]) -> list[int]:
     for piece in pieces:
         parts = [bytes([byte]) for byte in piece.encode()]
         while True:
-            pairs = [
-                (ranks[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in ranks
-            ]
+            pairs = [(ranks[a + b], i) for i, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]
             if not pairs:
                 break
             place = min(pairs)[1]
