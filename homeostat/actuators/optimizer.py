@@ -1,0 +1,137 @@
+"""The optimizer's learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+from torch import Tensor
+
+from homeostat.actuators.actuator import Actuator, Scale
+from homeostat.errors import AttachError
+from homeostat.plant import Plant
+
+Group = dict[str, Any]
+
+
+class _Change(NamedTuple):
+    """One entry of a group that was replaced for the length of a step."""
+
+    group: Group
+    key: str
+    original: Any
+    scaled: Any
+
+
+class _Factor:
+    """The knob, and what must be put back after the step under way."""
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self.changes: list[_Change] = []
+
+    def replace(self, group: Group, key: str, scaled: Any) -> None:
+        self.changes.append(_Change(group, key, group[key], scaled))
+        group[key] = scaled
+
+
+class LearningRate(Actuator):
+    """Multiplies the learning rate by a factor, on top of whatever schedule the user runs.
+
+    Just before a step each group's `lr` is replaced by lr * factor, and just after it the original object is put
+    back, so schedulers, checkpoints and logs see their own value only. A factor of 1 touches nothing. The factor
+    cannot reach what an optimizer derives from past rates: Schedule-Free's averaging weights keep the greatest
+    rate they have seen (`lr_max`).
+
+    Attributes:
+        groups: numbers of the parameter groups (counted through all optimizers); None for all.
+        decay: "coupled" lets decoupled weight decay follow the rate, as the optimizer defines it; "fixed" keeps
+            lr * weight_decay at the schedule's value (AdamW and torch's other decoupled optimizers).
+
+    Raises:
+        AttachError: a group does not exist, or its optimizer estimates the rate itself (Prodigy, D-Adaptation).
+    """
+
+    low: float = 1e-4
+    high: float = 1e4
+    scale: Scale = "log"
+    groups: tuple[int, ...] | None = Field(default=None, min_length=1)
+    decay: Literal["coupled", "fixed"] = "coupled"
+
+    transient: ClassVar[bool] = True
+    order: ClassVar[int] = 10
+
+    def init(self, plant: Plant) -> _Factor:
+        """Check the groups; the knob starts at 1."""
+        every = list(plant.groups)
+        for i in self.groups or ():
+            if not 0 <= i < len(every):
+                msg = f"LearningRate.groups must lie in 0..{len(every) - 1}; got {i}. Name groups that exist."
+                raise AttachError(msg)
+        for i, group in self._selected(plant):
+            if "d" in group:
+                msg = (
+                    f"LearningRate must not scale an optimizer that estimates its own rate; got a 'd' in group {i}. "
+                    "Leave its rate alone (a factor destroys the estimate), or use AdamW."
+                )
+                raise AttachError(msg)
+        return _Factor()
+
+    def targets(self, plant: Plant) -> frozenset[str]:
+        """Name the rates of the selected groups."""
+        return frozenset(f"group {i}: lr" for i, _ in self._selected(plant))
+
+    def read(self, plant: Plant, memory: _Factor) -> float:
+        """Return the factor."""
+        del plant
+        return memory.value
+
+    def write(self, plant: Plant, memory: _Factor, value: float) -> float:
+        """Set the factor of the next steps."""
+        del plant
+        memory.value = value
+        return value
+
+    def before_step(self, plant: Plant, memory: _Factor) -> None:
+        """Put the scaled rates in place."""
+        self.after_step(plant, memory)
+        if memory.value == 1.0:
+            return
+        scaled: dict[int, Any] = {}
+        decoupled = _decoupled(plant) if self.decay == "fixed" else frozenset()
+        for i, group in self._selected(plant):
+            rate = group["lr"]
+            # One tensor may serve every group: one new tensor then serves them all.
+            key = id(rate)
+            if key not in scaled:
+                scaled[key] = rate.detach() * memory.value if isinstance(rate, Tensor) else rate * memory.value
+            memory.replace(group, "lr", scaled[key])
+            if i in decoupled:
+                memory.replace(group, "weight_decay", group["weight_decay"] / memory.value)
+
+    def after_step(self, plant: Plant, memory: _Factor) -> None:
+        """Put the schedule's rates back, unless the step itself set another."""
+        del plant
+        for group, key, original, scaled in reversed(memory.changes):
+            if group[key] is scaled:
+                group[key] = original
+        memory.changes.clear()
+
+    def _selected(self, plant: Plant) -> Iterator[tuple[int, Group]]:
+        for i, group in enumerate(plant.groups):
+            if self.groups is None or i in self.groups:
+                yield i, group
+
+
+def _decoupled(plant: Plant) -> frozenset[int]:
+    """Return the numbers of the groups whose weights shrink by lr * weight_decay, apart from the gradient."""
+    found: set[int] = set()
+    number = 0
+    for optimizer in plant.optimizers:
+        by_rule = type(optimizer).__name__ in {"AdamW", "Adafactor", "Muon"}
+        for group in optimizer.param_groups:
+            if group.get("weight_decay", 0) and (by_rule or group.get("decoupled_weight_decay")):
+                found.add(number)
+            number += 1
+    return frozenset(found)

@@ -1,0 +1,137 @@
+"""How far a step moves the weights, relative to their size."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from homeostat.errors import AttachError
+from homeostat.observers.observer import Observer, Phase
+from homeostat.plant import Plant
+
+
+class _Sample:
+    """Which elements are looked at, and their values before the step.
+
+    Attributes:
+        positions: places of the sampled tensors in `plant.parameters()`.
+        indices: elements of each, shape (tensors, elements); padded with 0.
+        weights: 1 for an element, 0 for padding, same shape.
+        rows: rows of the sample that had a gradient when the step came.
+        mask: `weights` of these rows.
+        before: their values before it, shape (rows, elements); None if no measurement is under way.
+    """
+
+    def __init__(self, positions: list[int], indices: Tensor, weights: Tensor) -> None:
+        self.positions = positions
+        self.indices = indices
+        self.weights = weights
+        self.rows = list(range(len(positions)))
+        self.mask = weights
+        self.before: Tensor | None = None
+
+    def select(self, rows: list[int]) -> None:
+        if rows != self.rows:
+            self.rows, self.mask = rows, torch.stack([self.weights[row] for row in rows])
+
+    def gather(self, parameters: list[Tensor]) -> Tensor:
+        taken = [torch.take(parameters[self.positions[row]].detach(), self.indices[row]) for row in self.rows]
+        return torch.stack([t.to(self.weights) for t in taken])
+
+
+class UpdateRatio(Observer):
+    """Measures rms(update) / max(rms(weight), floor), the median (or mean) over tensors, without a copy of the model.
+
+    The update is what a step really did: rate, decay, limits and clipping included. It is taken from a random
+    sample, drawn once from `seed`: `elements` of each tensor, at most `tensors` tensors. Measured against all
+    elements (Adam, tests/observers/test_update.py): at 256 elements the error of one tensor's ratio is 9 % at the
+    95th percentile, that of the median over tensors is below 3 %; tensors that small are read exactly.
+
+    Attributes:
+        statistic: over tensors; the median does not see a few tensors that have just left zero.
+        floor: least size a weight counts with.
+        elements: sampled per tensor.
+        tensors: sampled.
+        vectors: include biases, gains and scalars, whose ratio has another scale than that of matrices.
+        seed: of the sample.
+
+    Raises:
+        AttachError: the optimizers hold no trainable tensor of this kind.
+    """
+
+    phase: ClassVar[Phase] = "updates"
+
+    statistic: Literal["median", "mean"] = "median"
+    floor: float = Field(default=1e-3, gt=0)
+    elements: int = Field(default=256, ge=1)
+    tensors: int = Field(default=64, ge=1)
+    vectors: bool = False
+    seed: int = 0
+
+    def init(self, plant: Plant) -> _Sample:
+        """Draw the sample."""
+        sizes = {
+            i: p.numel()
+            for i, p in enumerate(plant.parameters())
+            if p.requires_grad and p.numel() and (self.vectors or p.ndim >= 2)
+        }
+        if not sizes:
+            kind = "tensors" if self.vectors else "matrices"
+            msg = (
+                f"UpdateRatio must find trainable {kind} in the optimizer; got none. Set vectors=True or drop the loop."
+            )
+            raise AttachError(msg)
+        generator = torch.Generator().manual_seed(self.seed)
+        eligible = list(sizes)
+        chosen = sorted(
+            eligible[i] for i in torch.randperm(len(eligible), generator=generator)[: self.tensors].tolist()
+        )
+        width = min(self.elements, max(sizes[i] for i in chosen))
+        indices = torch.zeros(len(chosen), width, dtype=torch.int64)
+        weights = torch.zeros(len(chosen), width)
+        for row, i in enumerate(chosen):
+            drawn = _draw(sizes[i], width, generator)
+            indices[row, : len(drawn)] = drawn
+            weights[row, : len(drawn)] = 1.0
+        return _Sample(chosen, indices.to(plant.device), weights.to(plant.device))
+
+    def prepare(self, plant: Plant, memory: _Sample) -> None:
+        """Keep the sampled elements as they are before the step."""
+        parameters = plant.parameters()
+        with_gradient = [row for row, i in enumerate(memory.positions) if parameters[i].grad is not None]
+        # With a closure the gradients come inside the step.
+        memory.select(with_gradient or list(range(len(memory.positions))))
+        memory.before = memory.gather(parameters)
+
+    def observe(self, plant: Plant, memory: _Sample) -> Tensor | None:
+        """Compare the sampled elements with what they were."""
+        before, memory.before = memory.before, None
+        if before is None:
+            return None
+        update = memory.gather(plant.parameters()) - before
+        ratios = _rms(update, memory.mask) / _rms(before, memory.mask).clamp(min=self.floor)
+        return ratios.mean() if self.statistic == "mean" else _median(ratios)
+
+
+def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` random places out of `size`; all places where there are no more."""
+    if size <= count:
+        return torch.arange(size)
+    # Repeats are rare in a large tensor and cost a little precision only; a permutation of it costs its size.
+    if size > 64 * count:
+        return torch.randint(size, (count,), generator=generator)
+    return torch.randperm(size, generator=generator)[:count]
+
+
+def _rms(values: Tensor, weights: Tensor) -> Tensor:
+    return ((values.square() * weights).sum(1) / weights.sum(1)).sqrt()
+
+
+def _median(values: Tensor) -> Tensor:
+    ordered = values.sort().values
+    n = len(values)
+    # Non-finite values sort last, where a median would not see them; 0 times them is NaN.
+    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2 + 0 * ordered[-1]
