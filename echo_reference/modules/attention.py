@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from echo_reference.modules.attend import attend_blocked, attend_global, attend_scored, block_span
 from echo_reference.modules.distance import RelativeBias, causal_score, window_score
 from echo_reference.modules.precise import Precise
-from echo_reference.modules.rotary import rotate
 from echo_reference.modules.spec import StackSpec
+from echo_reference.modules.turn import turn
 
 _SHORT = 192
 """Up to this length all heads share one product: two calls cost more than the scores they save."""
@@ -28,11 +28,10 @@ class KeyValueCache(Protocol):
 
 
 class Turning(NamedTuple):
-    """What turns a layer's queries and keys. Shapes: rotation (D, D) or (H, D, D); cos, sin (T, H, P)."""
+    """What turns a layer's queries and keys. Shapes: rotation (D, D) or (H, D, D); angles (sets, T, P)."""
 
     rotation: Tensor | None
-    cos: Tensor
-    sin: Tensor
+    angles: Tensor
 
 
 class QueryPhase(Precise):
@@ -91,10 +90,9 @@ class SelfAttention(nn.Module):
         first_query: int = 0,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        batch, length, _ = x_BTC.shape
-        mixed = F.linear(x_BTC, *self.folded(turning.rotation)).view(batch, length, 3, self.heads, -1)
-        turned = rotate(mixed[:, :, :2], turning.cos[:, None], turning.sin[:, None])
-        q, k, v = (part.transpose(1, 2) for part in (turned[:, :, 0], turned[:, :, 1], mixed[:, :, 2]))
+        qk = F.linear(x_BTC, *self.folded(turning.rotation)).unflatten(-1, (2, self.heads, -1))
+        q, k = turn(qk, turning.angles)
+        v = self.v_proj(x_BTC).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if cache is not None:
             k, v = cache.update(k, v, layer)
         self._offer(q, k, key_mask)
@@ -102,7 +100,7 @@ class SelfAttention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def folded(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weight (3 d, d) and bias (3 d) of the joint projection to turned queries, turned keys and values."""
+        """Weight (2 d, d) and bias (2 d) of the joint projection to rotated queries and keys."""
         width = self.head_width
         weight, bias = self.q_proj.weight, self.q_proj.bias
         with torch.autocast(weight.device.type, enabled=False):
@@ -115,9 +113,8 @@ class SelfAttention(nn.Module):
             query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
             key_weight = for_keys @ self.k_proj.weight.to(dtype).unflatten(0, (self.heads, width))
         kind = weight.dtype
-        weights = (query_weight.flatten(0, 1).to(kind), key_weight.flatten(0, 1).to(kind), self.v_proj.weight)
-        biases = (query_bias.flatten().to(kind), torch.zeros_like(bias), self.v_proj.bias)
-        return torch.cat(weights), torch.cat(biases)
+        joint_weight = torch.cat((query_weight, key_weight)).flatten(0, 1)
+        return joint_weight.to(kind), torch.cat((query_bias.flatten().to(kind), torch.zeros_like(bias)))
 
     def score(self, distance_R: Tensor, heads: slice) -> Tensor:
         """Scores by distance of some heads, shape (heads, R): window, bias and causality."""

@@ -12,13 +12,12 @@ from echo_reference.modules.precise import Precise
 class Rotary(Precise):
     """Angles of the rotary planes, for every layer of a stack at once.
 
-    angle[l, h, t, p] = t * scale_l * m_g * base^(-p / P) * exp(offset[g, p]), with P = head_width / 2 planes
-    and g the frequency set of head h (consecutive groups of heads share one). `base` is a dial: what is
+    angle[l, g, t, p] = t * scale_l * m_g * base^(-p / P) * exp(offset[g, p]), with P = head_width / 2 planes
+    and g the frequency set (consecutive groups of heads share one). `base` is a dial: what is
     learned is an offset on top of it, so a change of base loses nothing learned and no optimizer state.
 
     Args:
         head_width: features of a head, even.
-        heads: heads H; a multiple of the number of sets.
         layers: layers L, each with a learned factor on its positions (0 makes the rotary step the identity).
         frequency_scales: one factor m_g per frequency set.
         position_scale: initial factor on the positions.
@@ -28,7 +27,6 @@ class Rotary(Precise):
     def __init__(
         self,
         head_width: int,
-        heads: int,
         layers: int,
         frequency_scales: tuple[float, ...],
         position_scale: float,
@@ -36,7 +34,6 @@ class Rotary(Precise):
     ) -> None:
         super().__init__()
         self.planes = head_width // 2
-        self.group = heads // len(frequency_scales)
         self.frequency_scales = frequency_scales
         self.initial_scale = position_scale
         self.base = base
@@ -56,19 +53,8 @@ class Rotary(Precise):
         scales = torch.tensor(self.frequency_scales, device=offset.device, dtype=offset.dtype)
         return scales[:, None] * torch.exp(offset - exponent * self.base().to(offset.dtype).log())
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of the angles at `positions` (T,), each of shape (L, T, H, P)."""
+    def forward(self, positions: Tensor) -> Tensor:
+        """Angles at `positions` (T,), shape (L, sets, T, P)."""
         with torch.autocast(positions.device.type, enabled=False):
             scaled = self.position_scale[:, None] * positions.to(self.position_scale.dtype)
-            angles = scaled[:, :, None, None] * self.frequencies()
-            return (
-                angles.cos().repeat_interleave(self.group, 2),
-                angles.sin().repeat_interleave(self.group, 2),
-            )
-
-
-def rotate(x_BTHD: Tensor, cos_THP: Tensor, sin_THP: Tensor) -> Tensor:
-    """Turn each plane (p, p + P) of `x` by its angle; shapes as the names say, D = 2 P."""
-    first, second = x_BTHD.chunk(2, -1)
-    cos, sin = cos_THP.to(x_BTHD.dtype), sin_THP.to(x_BTHD.dtype)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+            return scaled[:, None, :, None] * self.frequencies()[:, None, :]

@@ -37,15 +37,15 @@ class Turner(nn.Module):
         super().__init__()
         self.layers = spec.layers
         self.rotary = Rotary(
-            spec.head_width, spec.heads, spec.layers, spec.frequency_scales, spec.position_scale, base
+            spec.head_width, spec.layers, spec.frequency_scales, spec.position_scale, base
         )
         own = spec.rotation != "none" and spec.rotation_sharing != "model"
         self.slots = nn.ModuleList(RotationSlot(spec) for _ in range(spec.layers if own else 0))
 
     def forward(self, positions: Tensor, shared: Tensor | None) -> list[Turning]:
         """One `Turning` per layer for `positions` (T,); `shared` is the model's one rotation, if it has one."""
-        cos, sin = self.rotary(positions)
+        angles = self.rotary(positions)
         matrices: list[Tensor | None] = [shared] * self.layers
         if len(self.slots):
             matrices = list(compose([slot.rotation for slot in self.slots]))
-        return [Turning(matrices[i], cos[i], sin[i]) for i in range(self.layers)]
+        return [Turning(matrices[i], angles[i]) for i in range(self.layers)]
