@@ -1,1 +1,33 @@
 """A learning-dynamics controller for PyTorch: observers, control laws and actuators for any training loop."""
+
+from homeostat.controller import Homeostat
+from homeostat.errors import (
+    AttachError,
+    HomeostatError,
+    HomeostatWarning,
+    MissingExtraError,
+    RecipeError,
+    StateError,
+)
+from homeostat.loop import CoupledLoop, Loop
+from homeostat.part import Part
+from homeostat.profile import Profile
+from homeostat.trace import Record, Trace
+from homeostat.version import __version__
+
+__all__ = [
+    "AttachError",
+    "CoupledLoop",
+    "Homeostat",
+    "HomeostatError",
+    "HomeostatWarning",
+    "Loop",
+    "MissingExtraError",
+    "Part",
+    "Profile",
+    "RecipeError",
+    "Record",
+    "StateError",
+    "Trace",
+    "__version__",
+]

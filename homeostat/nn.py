@@ -110,7 +110,7 @@ class Dropout(nn.Module):
 
 
 class AttentionCall(NamedTuple):
-    """What one call of an attention looks at. Shapes: q (B, H, T, D); k (B, H, S, D); key_mask (B, S), True is valid."""
+    """What one call of an attention looks at. Shapes: q (B, H, T, D); k (B, H, S, D); key_mask (B, S), True: valid."""
 
     q: Tensor
     k: Tensor

@@ -17,10 +17,14 @@ class Profile(Part):
     Between two points (t0, v0) and (t1, v1), with s = (t - t0) / (t1 - t0):
     linear  v0 + s (v1 - v0);  log  v0 (v1 / v0)^s;  cosine  v1 + (v0 - v1) (1 + cos(pi s)) / 2;  step  v0.
     Before the first point and after the last the value is constant.
+
+    With `unit="thousandths"` the ticks are thousandths of a run whose length is not known yet: the value stays at
+    the first point until `stretch` gives the length.
     """
 
     points: tuple[tuple[int, float], ...] = Field(min_length=1)
     interpolation: Literal["linear", "log", "cosine", "step"] = "linear"
+    unit: Literal["ticks", "thousandths"] = "ticks"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -35,6 +39,8 @@ class Profile(Part):
 
     def at(self, tick: int) -> float:
         """Return the value at `tick`."""
+        if self.unit == "thousandths":
+            return self.points[0][1]
         i = bisect_right(self.points, tick, key=lambda point: point[0])
         if i == 0 or i == len(self.points):
             return self.points[max(i - 1, 0)][1]
@@ -49,3 +55,10 @@ class Profile(Part):
                 return v1 + (v0 - v1) * (1 + math.cos(math.pi * s)) / 2
             case "step":
                 return v0
+
+    def stretch(self, horizon: int) -> Profile:
+        """Return the same course in ticks, for a run of `horizon` ticks; a profile in ticks is returned as it is."""
+        if self.unit == "ticks":
+            return self
+        ticks = {tick * horizon // 1000: value for tick, value in self.points}
+        return Profile(points=tuple(ticks.items()), interpolation=self.interpolation)

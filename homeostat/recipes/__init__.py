@@ -1,1 +1,5 @@
 """Named control systems as data."""
+
+from homeostat.recipes.recipe import Recipe, load, names
+
+__all__ = ["Recipe", "load", "names"]

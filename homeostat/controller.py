@@ -1,0 +1,209 @@
+"""`Homeostat` attaches loops to a training run and ticks them from the optimizer's own step hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim import Optimizer
+
+from homeostat.engine import Engine, Precedence
+from homeostat.errors import AttachError, HomeostatError, StateError
+from homeostat.loop import AnyLoop
+from homeostat.plant import Plant
+from homeostat.recipes.recipe import Recipe, load
+from homeostat.sensing import Senses
+from homeostat.trace import Event, Sink, Trace
+from homeostat.version import __version__
+
+_STATE_VERSION = 1
+
+
+class Homeostat:
+    """Holds several quantities of a training run in balance at once, from inside the user's own loop.
+
+    After `attach`, every optimizer step is a tick: loops that are due measure, decide and move their knobs. The
+    user adds one line, `homeostat.observe(loss=loss)`, and keeps the loop.
+
+    Args:
+        loops: what is steered by what.
+        name: of this control system, for reports.
+        sinks: where the trace goes besides memory.
+        capacity: records kept in memory per loop and metric.
+        report_every: ticks between two records of the observed metrics.
+
+    Attributes:
+        trace: what happened and why.
+        recipe: the control system as data.
+
+    Raises:
+        ValueError: two loops write one actuator.
+    """
+
+    def __init__(
+        self,
+        loops: Sequence[AnyLoop],
+        *,
+        name: str = "",
+        sinks: Sequence[Sink] = (),
+        capacity: int = 1000,
+        report_every: int = 10,
+    ) -> None:
+        self.recipe = Recipe(name=name, loops=tuple(loops))
+        self.trace = Trace(capacity, sinks)
+        self._loops = tuple(loop.coupled() for loop in loops)
+        self._report_every = report_every
+        self._refuse_shared_actuators()
+        self._engine: Engine | None = None
+
+    @classmethod
+    def from_recipe(cls, recipe: str | Path, *, horizon: int | None = None, **options: Any) -> Self:
+        """Build the controller a recipe describes.
+
+        Args:
+            recipe: "steady", "echo", or the path of a YAML or JSON file.
+            horizon: planned length of the run in ticks, for courses given in thousandths of a run; without it
+                they stay at their first value.
+            options: as in the constructor.
+
+        Raises:
+            RecipeError: there is no such recipe, or it is not valid.
+        """
+        found = load(recipe)
+        if horizon is not None:
+            found = found.stretch(horizon)
+        return cls(found.loops, **{"name": found.name, **options})
+
+    @property
+    def tick(self) -> int:
+        """Optimizer steps that changed weights since attach, or since the start of the restored run."""
+        return self._attached("tick").plant.tick
+
+    @property
+    def knobs(self) -> dict[str, tuple[float, ...]]:
+        """Where each loop's knobs stand, in their own units."""
+        return {runner.name: runner.delivered for runner in self._attached("knobs").runners}
+
+    def attach(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *others: Optimizer,
+        process_group: dist.ProcessGroup | None = None,
+        latency: int | None = None,
+    ) -> Self:
+        """Start steering; returns itself.
+
+        Args:
+            model: the module that is trained.
+            optimizer: the clock: each of its steps is a tick.
+            others: further optimizers of the same run.
+            process_group: ranks that train together; by default all, where torch.distributed is initialised.
+            latency: ticks between measuring and deciding; by default 0 on the CPU and 1 on an accelerator, where
+                an earlier decision would have to wait for the device.
+
+        Raises:
+            AttachError: it is attached already, or a part does not fit; nothing is changed then.
+        """
+        if self._engine is not None:
+            msg = "A Homeostat must watch one run at a time; got a second attach. Call detach() first."
+            raise AttachError(msg)
+        group = process_group
+        if group is None and dist.is_available() and dist.is_initialized():
+            group = dist.group.WORLD
+        plant = Plant(model, (optimizer, *others))
+        lag = latency if latency is not None else int(plant.device.type != "cpu")
+        self._engine = Engine(self._loops, plant, Senses(plant, group, lag), self.trace, self._report_every)
+        for sink in self.trace.sinks:
+            sink.open(self._describe())
+        self.trace.append(Event(0, "attached"))
+        return self
+
+    def observe(self, **metrics: Tensor | float) -> None:
+        """Report numbers of the step under way by name: `observe(loss=loss)`; `validation_loss=` where there is one.
+
+        Values are copied at once; several calls before a step are averaged. No device is waited for.
+
+        Raises:
+            HomeostatError: not attached, or a value is not one number.
+        """
+        observed = self._attached("observe").plant.metrics
+        for name, value in metrics.items():
+            observed.observe(name, value)
+
+    def detach(self, *, keep: bool = False) -> None:
+        """Stop steering and remove every hook.
+
+        Args:
+            keep: leave the knobs where they are; by default they return to where `attach` found them.
+        """
+        engine = self._attached("detach")
+        engine.close(keep=keep)
+        self.trace.append(Event(engine.plant.tick, "detached"))
+        for sink in self.trace.sinks:
+            sink.close()
+        self._engine = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next decisions depend on, as plain data (JSON, or `torch.save` with weights_only)."""
+        engine = self._attached("state_dict")
+        for sink in self.trace.sinks:
+            sink.flush()
+        return {"version": _STATE_VERSION, "homeostat": __version__, **engine.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, precedence: Precedence = "checkpoint") -> None:
+        """Continue a run; call it after `attach`.
+
+        Args:
+            state: from `state_dict`.
+            precedence: "checkpoint" continues laws, readings and knobs where they were; "recipe" takes over the
+                tick only and lets the laws start anew from the knobs as they are now.
+
+        Raises:
+            StateError: the state is of another version, or of other loops.
+        """
+        engine = self._attached("load_state_dict")
+        if state.get("version") != _STATE_VERSION:
+            msg = (
+                f"A saved state must have version {_STATE_VERSION}; got {state.get('version')!r}, written by homeostat "
+                f"{state.get('homeostat', 'unknown')}. Resume with the version that wrote it."
+            )
+            raise StateError(msg)
+        engine.load_state_dict(state, precedence)
+        for sink in self.trace.sinks:
+            sink.open(self._describe())
+        self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))
+
+    def _attached(self, what: str) -> Engine:
+        if self._engine is None:
+            msg = f"Homeostat.{what} must be used while attached; got none. Call attach(model, optimizer) first."
+            raise HomeostatError(msg)
+        return self._engine
+
+    def _describe(self) -> dict[str, Any]:
+        engine = self._attached("describe")
+        loops = [{**r.loop.model_dump(mode="json"), "name": r.name} for r in engine.runners]
+        return {
+            "version": 1,
+            "homeostat": __version__,
+            "torch": torch.__version__,
+            "tick": engine.plant.tick,
+            "name": self.recipe.name,
+            "loops": loops,
+        }
+
+    def _refuse_shared_actuators(self) -> None:
+        seen: dict[object, str] = {}
+        for loop in self._loops:
+            for actuator in loop.actuators:
+                if actuator in seen:
+                    msg = (
+                        f"An actuator must belong to one loop; got {type(actuator).__name__} in {seen[actuator]!r} and "
+                        f"{loop.title!r}. Join the two laws in one loop, or narrow the actuators' globs."
+                    )
+                    raise ValueError(msg)
+                seen[actuator] = loop.title

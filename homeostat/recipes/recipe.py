@@ -1,0 +1,76 @@
+"""A control system as one document, which can be diffed, shared and replayed."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
+
+# Imported so that every part of the library can be found by its kind.
+from homeostat import actuators, laws, observers
+from homeostat.errors import RecipeError
+from homeostat.loop import AnyLoop, CoupledLoop
+from homeostat.profile import Profile
+
+_ROLES = (actuators, laws, observers)
+
+
+class Recipe(BaseModel):
+    """The loops of a controller, with a name.
+
+    Attributes:
+        version: of this format.
+        name: shown in reports.
+        loops: carried out in this order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    name: str = ""
+    loops: tuple[SerializeAsAny[AnyLoop], ...]
+
+    def stretch(self, horizon: int) -> Self:
+        """Return the recipe for a run of `horizon` ticks: profiles given in thousandths of a run become ticks."""
+        return self.model_copy(update={"loops": tuple(_stretch(loop.coupled(), horizon) for loop in self.loops)})
+
+
+def _stretch(loop: CoupledLoop, horizon: int) -> CoupledLoop:
+    setpoints = tuple(s.stretch(horizon) if isinstance(s, Profile) else s for s in loop.setpoints)
+    return loop.model_copy(update={"setpoints": setpoints})
+
+
+def names() -> list[str]:
+    """List the recipes that ship with the library."""
+    folder = resources.files("homeostat.recipes")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(recipe: str | Path) -> Recipe:
+    """Read a recipe: a shipped name, or the path of a YAML or JSON file.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is not valid; the message says where.
+    """
+    path = Path(recipe)
+    try:
+        if path.suffix in {".yaml", ".yml", ".json"}:
+            text = path.read_text(encoding="utf-8")
+        else:
+            text = resources.files("homeostat.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
+        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return Recipe.model_validate(document)
+    except OSError as error:
+        msg = f"A recipe must be one of {', '.join(names())} or a .yaml or .json file; got {str(recipe)!r}. {error}."
+        raise RecipeError(msg) from error
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        msg = f"Recipe {str(recipe)!r} must be valid YAML or JSON; got: {error}. Mend it there."
+        raise RecipeError(msg) from error
+    except ValidationError as error:
+        places = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top'}: {e['msg']}" for e in error.errors())
+        msg = f"Recipe {str(recipe)!r} must describe valid loops; got {error.error_count()} errors. {places}."
+        raise RecipeError(msg) from error

@@ -1,0 +1,181 @@
+"""A loop at work on a plant: it looks, asks the law, moves the knobs, and says why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from homeostat.errors import StateError
+from homeostat.laws.law import Input
+from homeostat.loop import CoupledLoop
+from homeostat.plant import Plant
+from homeostat.state import from_data, to_data
+from homeostat.trace import Event, Record
+
+
+class Runner:
+    """A loop at work: it keeps the law's state and the knobs' positions between decisions.
+
+    Args:
+        loop: what is carried out.
+        name: unique among the controller's loops.
+        plant: what it is carried out on.
+
+    Raises:
+        AttachError: the plant offers no such knob.
+    """
+
+    def __init__(self, loop: CoupledLoop, name: str, plant: Plant) -> None:
+        self.loop = loop
+        self.name = name
+        self._plant = plant
+        self.memories = tuple(actuator.init(plant) for actuator in loop.actuators)
+        self.found = self._read()
+        self._law_state = loop.law.init()
+        self._latched: dict[int, float] = {}
+        self._positions: tuple[float, ...] | None = None
+        self.delivered = self.found
+        self._tick: int | None = None
+        self._holds = 0
+        self._saturated = 0
+        self.alarms: list[Event] = []
+
+    def decide(self, fresh: Mapping[int, float]) -> Record | None:
+        """Take new readings by position; decide once every reading of the loop has been seen."""
+        self._latched.update(fresh)
+        if len(self._latched) < len(self.loop.observers):
+            return None
+        readings = tuple(self._latched[i] for i in range(len(self.loop.observers)))
+        tick = self._plant.tick
+        elapsed = self.loop.every if self._tick is None else max(1, tick - self._tick)
+        self._tick = tick
+        positions, moved = self._look()
+        given = Input(readings, self.loop.wanted(tick), positions, moved, elapsed)
+        external = ("external",) if any(moved) and self._positions is not None else ()
+        if not all(math.isfinite(reading) for reading in readings):
+            return self._hold(given, external)
+        command, law_state, terms = self.loop.law.update(self._law_state, given)
+        if not all(math.isfinite(c) for c in command):
+            return self._hold(given, external)
+        self._law_state, self._holds = law_state, 0
+        return self._move(command, given, terms, external)
+
+    def write(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Set the knobs to `values`, in their own units; returns what was delivered."""
+        writes = zip(self.loop.actuators, self.memories, values, strict=True)
+        return tuple(actuator.write(self._plant, memory, value) for actuator, memory, value in writes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next decision depends on, as plain data."""
+        return {
+            "law": self.loop.law.model_dump(mode="json"),
+            "law_state": to_data(self._law_state),
+            "latched": [[i, reading] for i, reading in self._latched.items()],
+            "positions": to_data(self._positions),
+            "delivered": to_data(self.delivered),
+            "tick": self._tick,
+            "holds": self._holds,
+            "saturated": self._saturated,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict` and put the knobs where they were.
+
+        Raises:
+            StateError: the state is of another law.
+        """
+        if state["law"]["kind"] != type(self.loop.law).__name__:
+            msg = (
+                f"Loop {self.name!r} must resume with the law it was saved with; got {state['law']['kind']} for "
+                f"{type(self.loop.law).__name__}. Use the saved recipe, or load with precedence='recipe'."
+            )
+            raise StateError(msg)
+        self._law_state = from_data(self.loop.law.init(), state["law_state"])
+        self._latched = {int(i): reading for i, reading in state["latched"]}
+        self._positions = None if state["positions"] is None else tuple(state["positions"])
+        self._tick, self._holds, self._saturated = state["tick"], state["holds"], state["saturated"]
+        self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self._read()
+
+    def _read(self) -> tuple[float, ...]:
+        reads = zip(self.loop.actuators, self.memories, strict=True)
+        return tuple(actuator.read(self._plant, memory) for actuator, memory in reads)
+
+    def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
+        """Return where the knobs are, and which of them something else has moved since the last decision."""
+        values = self._read()
+        moved = tuple(
+            self._positions is None or not math.isclose(value, delivered, rel_tol=1e-6, abs_tol=1e-12)
+            for value, delivered in zip(values, self.delivered, strict=True)
+        )
+        kept = self._positions or (0.0,) * len(values)
+        positions = tuple(
+            # A knob found outside its limits counts as standing at the nearer one.
+            a.coordinate(min(max(v, a.low), a.high)) if m else k
+            for a, v, m, k in zip(self.loop.actuators, values, moved, kept, strict=True)
+        )
+        return positions, moved
+
+    def _move(
+        self, command: tuple[float, ...], given: Input, terms: Mapping[str, float], reasons: tuple[str, ...]
+    ) -> Record:
+        actuators = self.loop.actuators
+        admissions = [a.admit(c, p, given.elapsed) for a, c, p in zip(actuators, command, given.admitted, strict=True)]
+        self._positions = tuple(admission.position for admission in admissions)
+        steps = tuple(
+            a.quantise(p, a.coordinate(d)) for a, p, d in zip(actuators, self._positions, self.delivered, strict=True)
+        )
+        values = tuple(a.value(s) for a, s in zip(actuators, steps, strict=True))
+        # An unmoved knob is not written, so that an idle loop leaves no trace in the plant; a logarithm and back
+        # may change the last bit.
+        if not all(math.isclose(v, d, rel_tol=1e-12) for v, d in zip(values, self.delivered, strict=True)):
+            self.delivered = self.write(values)
+        limits = tuple(limit for admission in admissions for limit in admission.limits)
+        if steps != self._positions:
+            limits += ("quantised",)
+        limits += self._watch_saturation(limits, given)
+        commands = tuple(a.value(c) for a, c in zip(actuators, command, strict=True))
+        return self._record(given, commands, tuple(dict.fromkeys(limits + reasons)), terms)
+
+    def _hold(self, given: Input, reasons: tuple[str, ...]) -> Record:
+        """Answer a reading that is no number: the law does not see it, the knobs stay."""
+        self._holds += 1
+        self._positions = given.admitted
+        reasons = ("held", *reasons)
+        if self._holds == self.loop.patience:
+            self._alarm(
+                f"Loop {self.name!r} has been held for {self._holds} decisions by readings {given.readings}; its knobs "
+                "stay where they are. Look for the source of the non-finite values, or set `safe`."
+            )
+            reasons += ("alarm",)
+        if self.loop.safe and self._holds >= self.loop.patience:
+            safe = tuple(a.coordinate(v) for a, v in zip(self.loop.actuators, self.loop.safe, strict=True))
+            return self._move(safe, given, {}, (*reasons, "safe"))
+        return self._record(given, self._values(given.admitted), reasons, {})
+
+    def _values(self, positions: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(a.value(p) for a, p in zip(self.loop.actuators, positions, strict=True))
+
+    def _record(
+        self, given: Input, commands: tuple[float, ...], limits: tuple[str, ...], terms: Mapping[str, float]
+    ) -> Record:
+        admitted = self._values(self._positions or ())
+        tick = self._plant.tick
+        return Record(
+            tick, self.name, given.readings, given.setpoints, commands, admitted, self.delivered, limits, terms
+        )
+
+    def _watch_saturation(self, limits: tuple[str, ...], given: Input) -> tuple[str, ...]:
+        at_limit = [limit for limit in limits if limit in {"low", "high"}]
+        self._saturated = self._saturated + 1 if at_limit else 0
+        if self._saturated != self.loop.patience:
+            return ()
+        bounds = ", ".join(f"{type(a).__name__} in [{a.low:g}, {a.high:g}]" for a in self.loop.actuators)
+        self._alarm(
+            f"Loop {self.name!r} has stood at its {at_limit[0]} limit for {self._saturated} decisions ({bounds}), "
+            f"readings {given.readings}, setpoints {given.setpoints}. Widen the limit, or choose a setpoint in reach."
+        )
+        return ("alarm",)
+
+    def _alarm(self, text: str) -> None:
+        self.alarms.append(Event(self._plant.tick, text))
