@@ -1,8 +1,21 @@
 """What is measured."""
 
+from homeostat.observers.attention import AttentionReach
 from homeostat.observers.gradient import GradientNorm
 from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
 from homeostat.observers.observer import Observer
+from homeostat.observers.orthogonality import OrthogonalityDrift
+from homeostat.observers.spectrum import EffectiveRank
 from homeostat.observers.update import UpdateRatio
 
-__all__ = ["GeneralizationGap", "GradientNorm", "Loss", "LossTrend", "Observer", "UpdateRatio"]
+__all__ = [
+    "AttentionReach",
+    "EffectiveRank",
+    "GeneralizationGap",
+    "GradientNorm",
+    "Loss",
+    "LossTrend",
+    "Observer",
+    "OrthogonalityDrift",
+    "UpdateRatio",
+]

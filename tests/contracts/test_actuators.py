@@ -5,15 +5,35 @@ import inspect
 import pytest
 
 from homeostat import actuators
-from homeostat.actuators import Actuator, ClipNorm, Dial, LearningRate, UpdateLimit
+from homeostat.actuators import (
+    Actuator,
+    AttentionWindow,
+    ClipNorm,
+    Dial,
+    Dropout,
+    EmbeddingWidth,
+    LearningRate,
+    LossWeight,
+    RotaryBase,
+    RotationPenalty,
+    RotationRetraction,
+    UpdateLimit,
+)
 from homeostat.errors import AttachError
 from tests.contracts.test_observers import HostReads, concrete
 from tests.harness import Bench, same
 
 EXAMPLES = {
+    "AttentionWindow": AttentionWindow(low=0, high=6, quantum=1),
     "ClipNorm": ClipNorm(),
     "Dial": Dial(dials="loss_weight", low=0.0, high=1.0),
+    "Dropout": Dropout(),
+    "EmbeddingWidth": EmbeddingWidth(low=2, high=12, quantum=0.25),
     "LearningRate": LearningRate(),
+    "LossWeight": LossWeight(dials="loss_weight", low=0.01, high=10),
+    "RotaryBase": RotaryBase(low=10, high=1e6),
+    "RotationPenalty": RotationPenalty(low=1e-4, high=10),
+    "RotationRetraction": RotationRetraction(parameters="rotation"),
     "UpdateLimit": UpdateLimit(),
 }
 every = pytest.mark.parametrize("actuator", EXAMPLES.values(), ids=EXAMPLES)
@@ -99,8 +119,8 @@ def test_an_exception_inside_the_step_leaves_nothing_behind(actuator):
     actuator.write(bench.plant, memory, (actuator.low + actuator.high) / 2)
     groups = [dict(group) for group in bench.optimizer.param_groups]
     actuator.before_step(bench.plant, memory)
-    weights = [p.detach().clone() for p in bench.model.parameters()]
     actuator.after_step(bench.plant, memory)
+    weights = [p.detach().clone() for p in bench.model.parameters()]
     actuator.after_step(bench.plant, memory)
     assert same(weights, [p.detach() for p in bench.model.parameters()])
     assert all(
@@ -122,7 +142,18 @@ def test_the_knob_survives_a_reloaded_optimizer(actuator):
     assert bench.optimizer.param_groups[0]["lr"] == 1e-2
 
 
-@pytest.mark.parametrize("actuator", [Dial(dials="nowhere*", low=0, high=1), LearningRate(groups=(3,))], ids=repr)
+WRONG = (
+    Dial(dials="nowhere*", low=0, high=1),
+    Dial(dials="*", low=0, high=1),
+    Dropout(modules="out"),
+    Dropout(modules="nowhere"),
+    LearningRate(groups=(3,)),
+    RotationRetraction(parameters="nowhere"),
+    RotationRetraction(parameters="out.bias"),
+)
+
+
+@pytest.mark.parametrize("actuator", WRONG, ids=repr)
 def test_nothing_to_move_is_one_clear_sentence(actuator):
     with pytest.raises(AttachError, match=r"must .*; got .*\. "):
         Bench(actuators=[actuator])

@@ -9,15 +9,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from homeostat import observers
 from homeostat.errors import AttachError
-from homeostat.observers import GeneralizationGap, GradientNorm, Loss, LossTrend, Observer, UpdateRatio
+from homeostat.observers import (
+    AttentionReach,
+    EffectiveRank,
+    GeneralizationGap,
+    GradientNorm,
+    Loss,
+    LossTrend,
+    Observer,
+    OrthogonalityDrift,
+    UpdateRatio,
+)
 from homeostat.state import from_data, to_data
 from tests.harness import Bench, same
 
 EXAMPLES = {
+    "AttentionReach": AttentionReach(queries=8),
+    "EffectiveRank": EffectiveRank(parameters="embedding.weight", width="embedding_width", rows=16),
     "GeneralizationGap": GeneralizationGap(relative=True),
     "GradientNorm": GradientNorm(log=True),
     "Loss": Loss(smoothing=5.0),
     "LossTrend": LossTrend(window=3),
+    "OrthogonalityDrift": OrthogonalityDrift(parameters="rotation"),
     "UpdateRatio": UpdateRatio(statistic="mean", vectors=True),
 }
 every = pytest.mark.parametrize("observer", EXAMPLES.values(), ids=EXAMPLES)
@@ -114,7 +127,19 @@ def test_detaching_leaves_no_listener(observer):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in bench.model.modules())
 
 
-@pytest.mark.parametrize("observer", [GradientNorm(group=7)], ids=repr)
+WRONG = (
+    AttentionReach(taps="nowhere"),
+    AttentionReach(window="nowhere"),
+    EffectiveRank(parameters="nowhere"),
+    EffectiveRank(parameters="out.bias"),
+    EffectiveRank(parameters="out.weight", width="*"),
+    GradientNorm(group=7),
+    OrthogonalityDrift(parameters="nowhere"),
+    OrthogonalityDrift(parameters="out.bias"),
+)
+
+
+@pytest.mark.parametrize("observer", WRONG, ids=repr)
 def test_nothing_to_measure_is_one_clear_sentence(observer):
     with pytest.raises(AttachError, match=r"must .*; got .*\. "):
         Bench([observer])
