@@ -40,8 +40,9 @@ class PID(Law):
 
     Limits. The position is kept in full precision whatever the knob does with it, and what limits and slew took
     away flows back into the integral: I <- I + (1 - exp(-elapsed / Tt)) (admitted - last command). With the default
-    Tt = Ti, a command held at a limit by a constant error leaves it as soon as the error changes sign. A shorter Tt
-    also unwinds what noise alone has clipped, which keeps a noisy loop off a limit that it should be at.
+    Tt = Ti, a command held at a limit by a constant error e leaves it as soon as the error changes sign (and exceeds
+    e (elapsed / Ti)^2 / 12). A shorter Tt also unwinds what noise alone has clipped, which keeps a noisy loop off a
+    limit that it should be at.
 
     No bump. The first command is the admitted position exactly (with an integral time), since no time has passed
     to integrate over. A knob that something else moved (`moved`) is taken from where it is: the whole difference
