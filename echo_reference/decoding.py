@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -49,9 +50,7 @@ def greedy(
 
 
 @torch.no_grad()
-def ctc_greedy(
-    model: Echo, input_features: Tensor, feature_lengths: Tensor | None = None
-) -> list[list[int]]:
+def ctc_greedy(model: Echo, input_features: Tensor, feature_lengths: Tensor | None = None) -> list[list[int]]:
     """The CTC head's best path: symbols with runs merged and blanks left out.
 
     Raises:
@@ -60,10 +59,7 @@ def ctc_greedy(
     audio, lengths = model.encode(input_features, feature_lengths)
     best = _ctc_logits(model, audio).argmax(-1).tolist()
     sizes = [len(row) for row in best] if lengths is None else lengths.tolist()
-    return [
-        [symbol for symbol, _ in groupby(row[:size]) if symbol]
-        for row, size in zip(best, sizes, strict=True)
-    ]
+    return [[symbol for symbol, _ in groupby(row[:size]) if symbol] for row, size in zip(best, sizes, strict=True)]
 
 
 @torch.no_grad()
@@ -106,16 +102,14 @@ def joint(
         tokens, parents = search.advance(logits.double().log_softmax(-1))
         if search.settled():
             break
-        cache.self_attention_cache.reorder_cache(parents)
+        cache.self_attention_cache.reorder_cache(cast("torch.LongTensor", parents))
     return search.best()
 
 
 class _JointSearch:
     """The hypotheses of a batch, `beam` for each clip, and their scores."""
 
-    def __init__(
-        self, model: Echo, ctc_logits: Tensor, lengths: Tensor | None, ctc_share: float, beam: int
-    ) -> None:
+    def __init__(self, model: Echo, ctc_logits: Tensor, lengths: Tensor | None, ctc_share: float, beam: int) -> None:
         config = model.config
         if config.ctc_shift is None:
             raise ConfigError(
@@ -197,7 +191,8 @@ def _end_token(model: Echo) -> int:
 def _ctc_logits(model: Echo, audio: Tensor) -> Tensor:
     if model.ctc_head is None:
         raise ConfigError("CTC decoding must have a CTC head; got ctc_vocab 0. Set ctc_vocab, or decode greedily.")
-    return model.ctc_head(audio)
+    logits: Tensor = model.ctc_head(audio)
+    return logits
 
 
 def _until(tokens: list[int], end: int) -> list[int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from homeostat.nn import Dial, Dropout
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from echo_reference.modules.block import EncoderBlock
 from echo_reference.modules.convolution import Stem, valid
+from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.embedding import LearnedSinusoids
 from echo_reference.modules.spec import StackSpec
 from echo_reference.modules.stack import Turner
@@ -21,9 +21,7 @@ class AudioEncoder(nn.Module):
         spec: the stack's shape.
         mels: features of a frame.
         subsampling: frames per position: 2, 4 or 8.
-        base: the rotary base's dial.
-        window: the attention window's dial.
-        dropout: shared by the model.
+        dials: the model's knobs.
     """
 
     def __init__(
@@ -31,20 +29,20 @@ class AudioEncoder(nn.Module):
         spec: StackSpec,
         mels: int,
         subsampling: int,
-        base: Dial,
-        window: Dial,
-        dropout: Dropout,
+        dials: EchoDials,
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = spec.checkpointing
         self.stem = Stem(mels, spec.width, subsampling)
         self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
-        self.turner = Turner(spec, base)
-        self.blocks = nn.ModuleList(EncoderBlock(spec, window, dropout) for _ in range(spec.layers))
+        self.turner = Turner(spec, dials.rotary_base)
+        self.blocks = nn.ModuleList(EncoderBlock(spec, dials) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.width)
-        self.dropout = dropout
+        self.dropout = dials.dropout
 
-    def forward(self, features_BMT: Tensor, lengths: Tensor | None, shared: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, features_BMT: Tensor, lengths: Tensor | None, shared: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return features (B, T', d) and the mask (B, T') of valid ones, None without `lengths`.
 
         Args:

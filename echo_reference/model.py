@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import torch
-from homeostat.nn import Dial
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, ModelOutput
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.generic import ModelOutput
 
 from echo_reference.config import EchoConfig
 from echo_reference.decoder import TextDecoder
 from echo_reference.encoder import AudioEncoder
-from echo_reference.modules.attention import QueryPhase
+from echo_reference.loss import IGNORED, ctc_loss, token_loss
+from echo_reference.modules.attention import Place, QueryPhase, Source
 from echo_reference.modules.convolution import ConvolutionBranch, valid
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.distance import RelativeBias
@@ -23,9 +23,7 @@ from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import Rotation, compose
 from echo_reference.modules.stack import RotationSlot
-
-IGNORED = -100
-"""A label that counts for nothing."""
+from homeostat.nn import Dial
 
 _SELF_INITIALISED = (Rotary, Rotation, QueryPhase, RelativeBias, LearnedSinusoids, ConvolutionBranch)
 
@@ -64,8 +62,14 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     main_input_name = "input_features"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"proj_out.weight": "decoder.tokens.embedding.weight"}
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["rotary", "rotation", "query_phase"]
+    _tied_weights_keys = {  # noqa: RUF012 - the base class declares an instance variable
+        "proj_out.weight": "decoder.tokens.embedding.weight"
+    }
+    _keep_in_fp32_modules_strict = [  # noqa: RUF012 - as above
+        "rotary",
+        "rotation",
+        "query_phase",
+    ]
 
     def __init__(self, config: EchoConfig) -> None:
         super().__init__(config)
@@ -78,10 +82,9 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             ctc_weight=config.ctc_weight,
             dropout=config.dropout,
         )
-        knobs = (self.dials.rotary_base, self.dials.attention_window, self.dials.dropout)
-        self.encoder = AudioEncoder(audio, config.n_mels, config.subsampling, *knobs)
+        self.encoder = AudioEncoder(audio, config.n_mels, config.subsampling, self.dials)
         tokens = TokenEmbedding(config.vocab_size, text.width, self.dials.embedding_width)
-        self.decoder = TextDecoder(text, tokens, audio.width if config.cross_attention else None, *knobs)
+        self.decoder = TextDecoder(text, tokens, audio.width if config.cross_attention else None, self.dials)
         one = config.rotation != "none" and config.rotation_sharing == "model"
         self.shared = RotationSlot(audio) if one else None
         self.proj_out = nn.Linear(text.width, config.vocab_size, bias=False)
@@ -121,9 +124,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """Replace the output layer."""
         self.proj_out = value
 
-    def encode(
-        self, input_features: Tensor, feature_lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def encode(self, input_features: Tensor, feature_lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Audio features (B, S, d) and their valid lengths (B,), None where all count.
 
         Args:
@@ -139,6 +140,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         input_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         decoder_input_ids: Tensor | None = None,
+        *,
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
         past_key_values: EncoderDecoderCache | None = None,
         labels: Tensor | None = None,
@@ -162,10 +164,12 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         if feature_lengths is None and attention_mask is not None:
             feature_lengths = attention_mask.sum(-1)
-        if encoder_outputs is None:
+        if encoder_outputs is not None:
+            audio, lengths = cast("Tensor", encoder_outputs[0]), self._audio_lengths(feature_lengths)
+        elif input_features is not None:
             audio, lengths = self.encode(input_features, feature_lengths)
         else:
-            audio, lengths = encoder_outputs[0], self._audio_lengths(feature_lengths)
+            raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
         if decoder_input_ids is None and labels is not None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         if use_cache and past_key_values is None:
@@ -188,12 +192,12 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self, tokens: Tensor, audio: Tensor, lengths: Tensor | None, cache: EncoderDecoderCache | None = None
     ) -> Tensor:
         """Logits (B, L, vocab_size) of the tokens that follow `tokens` (B, L), given what the cache holds."""
-        first = 0 if cache is None else cache.get_seq_length()
-        sources = self._sources(audio, cache)
+        own, first = (None, 0) if cache is None else (cache.self_attention_cache, cache.get_seq_length())
         mask = None if lengths is None else valid(lengths, audio.shape[1])
-        own = None if cache is None else cache.self_attention_cache
-        hidden = self.decoder(tokens, sources, mask, own, first, self._shared_rotation())
-        return self.proj_out(hidden)
+        sources = [Source(*read, mask) for read in self._read(audio, cache)]
+        hidden = self.decoder(tokens, sources, Place(own, first), self._shared_rotation())
+        logits: Tensor = self.proj_out(hidden)
+        return logits
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels one position later, with the start token in front and padding where there is none."""
@@ -209,7 +213,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def _shared_rotation(self) -> Tensor | None:
         return None if self.shared is None else compose([self.shared.rotation])[0]
 
-    def _sources(self, audio: Tensor, cache: EncoderDecoderCache | None) -> list[tuple[Tensor, Tensor]]:
+    def _read(self, audio: Tensor, cache: EncoderDecoderCache | None) -> list[tuple[Tensor, Tensor]]:
         if cache is None:
             return self.decoder.read(audio)
         crossed = cache.cross_attention_cache
@@ -217,7 +221,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             for layer, (keys, values) in enumerate(self.decoder.read(audio)):
                 crossed.update(keys, values, layer)
                 cache.is_updated[layer] = True
-        return [(layer.keys, layer.values) for layer in crossed.layers]
+        return [(cast("Any", layer).keys, cast("Any", layer).values) for layer in crossed.layers]
 
     def _audio_lengths(self, feature_lengths: Tensor | None) -> Tensor | None:
         if feature_lengths is None or not self.config.mask_audio:
@@ -227,13 +231,8 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def _add_loss(self, output: EchoOutput, labels: Tensor | None, ctc_labels: Tensor | None) -> None:
         parts = []
-        if labels is not None:
-            ce = F.cross_entropy(
-                output.logits.flatten(0, 1).float(),
-                labels.flatten(),
-                ignore_index=IGNORED,
-                label_smoothing=self.config.label_smoothing,
-            )
+        if labels is not None and output.logits is not None:
+            ce = token_loss(output.logits, labels, self.config.label_smoothing)
             output.ce_loss = ce.detach()
             parts.append(ce)
         if ctc_labels is not None and output.ctc_logits is not None:
@@ -246,19 +245,3 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             parts.append(self.dials.rotation_penalty() * defect)
         if parts:
             output.loss = torch.stack(parts).sum()
-
-
-def ctc_loss(logits: Tensor, lengths: Tensor | None, labels: Tensor) -> Tensor:
-    """Mean over clips of the CTC loss per symbol; a clip too short for its text counts as 0.
-
-    Args:
-        logits: (B, S, V), blank 0.
-        lengths: (B,) valid positions, None for all.
-        labels: (B, N), -100 where none.
-    """
-    batch, size, _ = logits.shape
-    if lengths is None:
-        lengths = torch.full((batch,), size, dtype=torch.long, device=logits.device)
-    present = labels != IGNORED
-    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
-    return F.ctc_loss(log_probs, labels.clamp_min(0), lengths, present.sum(-1), blank=0, zero_infinity=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from echo_reference.modules.distance import distances, spread
+from echo_reference.modules.shape import split
 
 ScoreByDistance = Callable[[Tensor], Tensor]
 """Maps signed distances (R,) to scores (H, R)."""
@@ -38,53 +40,60 @@ def padding_score(key_mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(key_mask.shape, dtype=dtype, device=key_mask.device).masked_fill(~key_mask, low)
 
 
-def attend_global(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
-    """Attention over all valid keys, fused; `q` (B, H, T, D) is scaled already."""
+class Heads(NamedTuple):
+    """Queries, keys and values of some heads, each (B, H, T, D); the queries are scaled already."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+    def pick(self, heads: slice) -> Heads:
+        """Some of these heads."""
+        return Heads(*(x[:, heads] for x in self))
+
+
+def attend_global(heads: Heads, key_mask: Tensor | None) -> Tensor:
+    """Attention over all valid keys, fused; `key_mask` (B, S) is True where a key is valid."""
     mask = None if key_mask is None else key_mask[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+    return F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=1.0)
 
 
-def attend_scored(
-    q: Tensor, k: Tensor, v: Tensor, score: ScoreByDistance, first_query: int, key_mask: Tensor | None
-) -> Tensor:
-    """Attention over all keys with a score by distance added; shapes as `attend_global`.
+def attend_scored(heads: Heads, score: ScoreByDistance, key_mask: Tensor | None, first_query: int = 0) -> Tensor:
+    """Attention over all keys with a score by distance added.
 
     Args:
-        q: scaled queries at positions first_query, first_query + 1, ...
-        k: keys at positions 0, 1, ...
-        v: values.
+        heads: keys at positions 0, 1, ... and queries at first_query, first_query + 1, ...
         score: added to the products.
-        first_query: position of the first query.
         key_mask: (B, S), True where a key is valid.
+        first_query: position of the first query.
     """
-    row = score(distances(q.shape[2], k.shape[2], first_query, q.device))
-    added = spread(row, k.shape[2])
+    queries, keys = heads.q.shape[2], heads.k.shape[2]
+    added = spread(score(distances(queries, keys, first_query, heads.q.device)), keys)
     if key_mask is not None:
         added = added + padding_score(key_mask, added.dtype)[:, None, None, :]
-    return _weigh(q, k, v, added)
+    return _weigh(*heads, added)
 
 
-def attend_blocked(
-    q: Tensor, k: Tensor, v: Tensor, score: ScoreByDistance, span: int, key_mask: Tensor | None
-) -> Tensor:
-    """The same function as `attend_scored` at first_query 0, at a cost linear in the length.
+def attend_blocked(heads: Heads, score: ScoreByDistance, key_mask: Tensor | None, span: int) -> Tensor:
+    """The same function as `attend_scored`, at a cost linear in the length.
 
     Each block of `span` queries sees itself and its two neighbours; exact where `score` is -inf beyond `span`.
     """
+    q = heads.q
     batch, _, length, _ = q.shape
     blocks = -(-length // span)
     valid = torch.ones(batch, length, dtype=torch.bool, device=q.device) if key_mask is None else key_mask
     valid = F.pad(valid, (span, (blocks + 1) * span - length)).unfold(1, 3 * span, span)
     added = spread(score(distances(span, 3 * span, span, q.device)), 3 * span)[:, None]
     added = added + padding_score(valid, added.dtype)[:, None, :, None, :]
-    queries = F.pad(q, (0, 0, 0, blocks * span - length)).unflatten(2, (blocks, span))
-    near_k, near_v = (_neighbourhoods(x, span, blocks) for x in (k, v))
+    queries = split(F.pad(q, (0, 0, 0, blocks * span - length)), 2, blocks)
+    near_k, near_v = (_neighbourhoods(x, span, blocks) for x in heads[1:])
     return _weigh(queries, near_k, near_v, added).flatten(2, 3)[:, :, :length]
 
 
 def _neighbourhoods(x: Tensor, span: int, blocks: int) -> Tensor:
     padded = F.pad(x, (0, 0, span, (blocks + 1) * span - x.shape[2]))
-    parts = padded.unflatten(2, (blocks + 2, span))
+    parts = split(padded, 2, blocks + 2)
     return torch.cat((parts[:, :, :-2], parts[:, :, 1:-1], parts[:, :, 2:]), 3)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import torch
-from homeostat.nn import AttentionTap, Dial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echo_reference.modules.attend import attend_blocked, attend_global, attend_scored, block_span
+from echo_reference.modules.attend import Heads, attend_blocked, attend_global, attend_scored, block_span
 from echo_reference.modules.distance import RelativeBias, causal_score, window_score
 from echo_reference.modules.precise import Precise
+from echo_reference.modules.shape import split
 from echo_reference.modules.spec import StackSpec
 from echo_reference.modules.turn import turn
+from homeostat.nn import AttentionTap, Dial
 
 _SHORT = 192
 """Up to this length all heads share one product: two calls cost more than the scores they save."""
@@ -30,8 +31,27 @@ class KeyValueCache(Protocol):
 class Turning(NamedTuple):
     """What turns a layer's queries and keys. Shapes: rotation (D, D) or (H, D, D); angles (sets, T, P)."""
 
+    layer: int
     rotation: Tensor | None
     angles: Tensor
+
+
+class Source(NamedTuple):
+    """Audio as a block reads it: keys and values (B, H, S, D), mask (B, S) True at valid frames."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+
+class Place(NamedTuple):
+    """Where a call stands in a text that is decoded step by step."""
+
+    cache: KeyValueCache | None = None
+    first: int = 0
+
+
+_START = Place()
 
 
 class QueryPhase(Precise):
@@ -46,10 +66,10 @@ class QueryPhase(Precise):
         """Start without a phase."""
         nn.init.zeros_(self.phase)
 
-    def forward(self, matrix_HDD: Tensor) -> Tensor:
+    def forward(self, matrix: Tensor) -> Tensor:
         """Turn the columns of `matrix` by the phases, as the rotary step would."""
         cos, sin = self.phase.cos()[:, None, :], self.phase.sin()[:, None, :]
-        first, second = matrix_HDD.chunk(2, -1)
+        first, second = matrix.chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
@@ -85,19 +105,18 @@ class SelfAttention(nn.Module):
         x_BTC: Tensor,
         turning: Turning,
         key_mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
-        first_query: int = 0,
+        place: Place = _START,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        qk = F.linear(x_BTC, *self.folded(turning.rotation)).unflatten(-1, (2, self.heads, -1))
+        qk = split(split(F.linear(x_BTC, *self.folded(turning.rotation)), 2, 2), 3, self.heads)
         q, k = turn(qk, turning.angles)
-        v = self.v_proj(x_BTC).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        if cache is not None:
-            k, v = cache.update(k, v, layer)
+        v = split(self.v_proj(x_BTC), 2, self.heads).transpose(1, 2)
+        if place.cache is not None:
+            k, v = place.cache.update(k, v, turning.layer)
         self._offer(q, k, key_mask)
-        out = self._attend(q, k, v, key_mask, first_query)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        mixed = self._attend(Heads(q, k, v), key_mask, place.first)
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def folded(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight (2 d, d) and bias (2 d) of the joint projection to rotated queries and keys."""
@@ -109,49 +128,43 @@ class SelfAttention(nn.Module):
             for_keys = rotation.expand(self.heads, width, width).mT
             for_queries = (self.query_phase(rotation.expand(self.heads, width, width)) * width**-0.5).mT
             dtype = for_queries.dtype
-            query_weight = for_queries @ weight.to(dtype).unflatten(0, (self.heads, width))
+            query_weight = for_queries @ weight.to(dtype).view(self.heads, width, -1)
             query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
-            key_weight = for_keys @ self.k_proj.weight.to(dtype).unflatten(0, (self.heads, width))
+            key_weight = for_keys @ self.k_proj.weight.to(dtype).view(self.heads, width, -1)
         kind = weight.dtype
         joint_weight = torch.cat((query_weight, key_weight)).flatten(0, 1)
         return joint_weight.to(kind), torch.cat((query_bias.flatten().to(kind), torch.zeros_like(bias)))
 
-    def score(self, distance_R: Tensor, heads: slice) -> Tensor:
+    def score(self, distance: Tensor, heads: slice) -> Tensor:
         """Scores by distance of some heads, shape (heads, R): window, bias and causality."""
         dtype = self.query_phase.phase.dtype
         count = len(range(*heads.indices(self.heads)))
         local = max(0, min(self.local_heads, heads.stop) - heads.start)
-        window = window_score(distance_R, self.window().to(dtype))
+        window = window_score(distance, self.window().to(dtype))
         rows = [window.expand(local, -1), torch.zeros_like(window).expand(count - local, -1)]
         row = torch.cat(rows)
         if self.causal:
-            row = row + causal_score(distance_R, dtype)
+            row = row + causal_score(distance, dtype)
         if self.bias is not None and heads.start < self.bias.table.shape[0]:
-            bias = self.bias(distance_R)[heads]
+            bias = self.bias(distance)[heads]
             row = row + F.pad(bias, (0, 0, 0, count - bias.shape[0])).to(dtype)
         return row
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, first_query: int) -> Tensor:
-        everyone = slice(0, self.heads)
-        if self.causal or k.shape[2] <= _SHORT:
-            return attend_scored(q, k, v, lambda r: self.score(r, everyone), first_query, key_mask)
-        near, far = slice(0, self.local_heads), slice(self.local_heads, self.heads)
+    def _attend(self, heads: Heads, key_mask: Tensor | None, first: int) -> Tensor:
+        count, length = self.heads, heads.k.shape[2]
+        if self.causal or length <= _SHORT:
+            return attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)
+        near, far = slice(0, self.local_heads), slice(self.local_heads, count)
         parts = []
         if self.local_heads:
-            local = (q[:, near], k[:, near], v[:, near], lambda r: self.score(r, near))
-            span = block_span(self.window.value, k.shape[2])
+            span = block_span(self.window.value, length)
+            local = (heads.pick(near), lambda r: self.score(r, near), key_mask)
+            parts.append(attend_scored(*local) if span is None else attend_blocked(*local, span))
+        if self.local_heads < count:
+            rest = heads.pick(far)
+            biased = self.bias is not None and self.bias.table.shape[0] == count
             parts.append(
-                attend_scored(*local, first_query, key_mask)
-                if span is None
-                else attend_blocked(*local, span, key_mask)
-            )
-        if self.local_heads < self.heads:
-            rest = (q[:, far], k[:, far], v[:, far])
-            biased = self.bias is not None and self.bias.table.shape[0] == self.heads
-            parts.append(
-                attend_scored(*rest, lambda r: self.score(r, far), first_query, key_mask)
-                if biased
-                else attend_global(*rest, key_mask)
+                attend_scored(rest, lambda r: self.score(r, far), key_mask) if biased else attend_global(rest, key_mask)
             )
         return torch.cat(parts, 1)
 
@@ -178,12 +191,13 @@ class CrossAttention(nn.Module):
         """Keys and values of the audio, each (B, H, S, D); made once for a clip."""
         weight = torch.cat((self.k_proj.weight, self.v_proj.weight))
         bias = torch.cat((torch.zeros_like(self.v_proj.bias), self.v_proj.bias))
-        both = F.linear(audio_BSC, weight, bias).unflatten(-1, (2, self.heads, -1))
+        both = split(split(F.linear(audio_BSC, weight, bias), 2, 2), 3, self.heads)
         return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
 
-    def forward(self, x_BTC: Tensor, keys: Tensor, values: Tensor, key_mask: Tensor | None) -> Tensor:
-        """Read the audio; `x` (B, T, d), `key_mask` (B, S) True where a frame is valid."""
-        q = self.q_proj(x_BTC).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mask = None if key_mask is None else key_mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+    def forward(self, x_BTC: Tensor, source: Source) -> Tensor:
+        """Read the audio into (B, T, d)."""
+        q = split(self.q_proj(x_BTC), 2, self.heads).transpose(1, 2)
+        mask = None if source.mask is None else source.mask[:, None, None, :]
+        read = F.scaled_dot_product_attention(q, source.keys, source.values, attn_mask=mask)
+        out: Tensor = self.out_proj(read.transpose(1, 2).flatten(2))
+        return out

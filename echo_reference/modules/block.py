@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from homeostat.nn import Dial, Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echo_reference.modules.attention import CrossAttention, KeyValueCache, SelfAttention, Turning
+from echo_reference.modules.attention import CrossAttention, Place, SelfAttention, Source, Turning
 from echo_reference.modules.convolution import ConvolutionBranch
+from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.spec import StackSpec
+from homeostat.nn import Dropout
 
 
 class FeedForward(nn.Module):
-    """W_2 GELU(W_1 x), position by position."""
+    """Adds W_2 GELU(W_1 norm(x)) to x, position by position."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, dropout: Dropout) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
+        self.dropout = dropout
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Transform (B, T, d)."""
-        return self.fc2(F.gelu(self.fc1(x_BTC)))
+        change: Tensor = self.dropout(self.fc2(F.gelu(self.fc1(self.norm(x_BTC)))))
+        return x_BTC + change
 
 
 class EncoderBlock(nn.Module):
@@ -29,18 +33,16 @@ class EncoderBlock(nn.Module):
 
     Args:
         spec: the stack's shape.
-        window: the attention window's dial.
-        dropout: shared by the model, since its rate is one dial.
+        dials: the model's knobs.
     """
 
-    def __init__(self, spec: StackSpec, window: Dial, dropout: Dropout) -> None:
+    def __init__(self, spec: StackSpec, dials: EchoDials) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(spec.width)
-        self.attention = SelfAttention(spec, window)
+        self.attention = SelfAttention(spec, dials.attention_window)
         self.convolution = ConvolutionBranch(spec.width, spec.conv_kernel, spec.gate) if spec.conv_kernel else None
-        self.feed_norm = nn.LayerNorm(spec.width)
-        self.feed = FeedForward(spec.width, spec.mlp_width)
-        self.dropout = dropout
+        self.feed = FeedForward(spec.width, spec.mlp_width, dials.dropout)
+        self.dropout = dials.dropout
 
     def forward(self, x_BTC: Tensor, turning: Turning, key_mask: Tensor | None) -> Tensor:
         """Transform (B, T, d); `key_mask` (B, T) is True at valid positions."""
@@ -49,7 +51,8 @@ class EncoderBlock(nn.Module):
         if self.convolution is not None:
             mixed = mixed + self.convolution(h, key_mask)
         x_BTC = x_BTC + self.dropout(mixed)
-        return x_BTC + self.dropout(self.feed(self.feed_norm(x_BTC)))
+        out: Tensor = self.feed(x_BTC)
+        return out
 
 
 class DecoderBlock(nn.Module):
@@ -58,33 +61,29 @@ class DecoderBlock(nn.Module):
     Args:
         spec: the stack's shape.
         source_width: features of the audio, or None for a block that reads none.
-        window: the attention window's dial.
-        dropout: shared by the model.
+        dials: the model's knobs.
     """
 
-    def __init__(self, spec: StackSpec, source_width: int | None, window: Dial, dropout: Dropout) -> None:
+    def __init__(self, spec: StackSpec, source_width: int | None, dials: EchoDials) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(spec.width)
-        self.attention = SelfAttention(spec, window)
+        self.attention = SelfAttention(spec, dials.attention_window)
         self.cross_norm = nn.LayerNorm(spec.width) if source_width else None
         self.cross = CrossAttention(spec.width, spec.heads, source_width) if source_width else None
-        self.feed_norm = nn.LayerNorm(spec.width)
-        self.feed = FeedForward(spec.width, spec.mlp_width)
-        self.dropout = dropout
+        self.feed = FeedForward(spec.width, spec.mlp_width, dials.dropout)
+        self.dropout = dials.dropout
 
     def forward(
         self,
         x_BTC: Tensor,
         turning: Turning,
-        source: tuple[Tensor, Tensor] | None,
-        source_mask: Tensor | None,
-        cache: KeyValueCache | None,
-        layer: int,
-        first: int,
+        source: Source | None,
+        place: Place,
     ) -> Tensor:
-        """Transform (B, T, d); `source` holds the audio's keys and values, `first` is the first position."""
+        """Transform (B, T, d), reading the audio's keys and values."""
         h = self.attention_norm(x_BTC)
-        x_BTC = x_BTC + self.dropout(self.attention(h, turning, None, cache, layer, first))
+        x_BTC = x_BTC + self.dropout(self.attention(h, turning, place=place))
         if self.cross is not None and self.cross_norm is not None and source is not None:
-            x_BTC = x_BTC + self.dropout(self.cross(self.cross_norm(x_BTC), *source, source_mask))
-        return x_BTC + self.dropout(self.feed(self.feed_norm(x_BTC)))
+            x_BTC = x_BTC + self.dropout(self.cross(self.cross_norm(x_BTC), source))
+        out: Tensor = self.feed(x_BTC)
+        return out

@@ -33,7 +33,7 @@ class Stem(nn.Module):
         With `lengths` (B,), what lies beyond a clip is set to zero before each convolution, so that a clip's
         positions do not depend on how far its batch is padded.
         """
-        x, lengths = _silence(features_BMT, lengths), lengths
+        x = _silence(features_BMT, lengths)
         for convolution, stride in zip(self.convolutions, self.strides, strict=True):
             lengths = None if lengths is None else torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             x = _silence(F.gelu(convolution(x)), lengths)
@@ -80,4 +80,5 @@ class ConvolutionBranch(nn.Module):
             x_BTC = x_BTC * key_mask[..., None].to(x_BTC.dtype)
         # A two-dimensional convolution over a channels-last view takes half the time of Conv1d on a CPU.
         y = self.depthwise(x_BTC.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-        return self.gate * self.pointwise(F.gelu(y))
+        out: Tensor = self.gate * self.pointwise(F.gelu(y))
+        return out

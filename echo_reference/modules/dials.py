@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from homeostat.nn import Dial, Dropout
 from torch import nn
+
+from homeostat.nn import Dial, Dropout
 
 
 class EchoDials(nn.Module):

@@ -27,22 +27,22 @@ class RelativeBias(nn.Module):
         """Start without a preference."""
         nn.init.zeros_(self.table)
 
-    def forward(self, distance_R: Tensor) -> Tensor:
+    def forward(self, distance: Tensor) -> Tensor:
         """Bias at each signed distance (key minus query), shape (heads, R)."""
-        entry = (distance_R + self.reach).clamp(0, self.table.shape[1] - 1)
-        inside = distance_R.abs() <= self.reach
+        entry = (distance + self.reach).clamp(0, self.table.shape[1] - 1)
+        inside = distance.abs() <= self.reach
         return self.table.index_select(1, entry) * inside.to(self.table.dtype)
 
 
-def window_score(distance_R: Tensor, window: Tensor) -> Tensor:
-    """log clamp(window + 1 - |distance|, 0, 1): 0 inside, -inf outside, continuous in the window."""
-    return (window + 1.0 - distance_R.abs()).clamp(0.0, 1.0).log()
+def window_score(distance: Tensor, window: Tensor) -> Tensor:
+    """Score log clamp(window + 1 - |distance|, 0, 1): 0 inside, -inf outside, continuous in the window."""
+    return (window + 1.0 - distance.abs()).clamp(0.0, 1.0).log()
 
 
-def causal_score(distance_R: Tensor, dtype: torch.dtype) -> Tensor:
+def causal_score(distance: Tensor, dtype: torch.dtype) -> Tensor:
     """-inf for keys later than the query, else 0."""
-    zero = torch.zeros(distance_R.shape, device=distance_R.device, dtype=dtype)
-    return zero.masked_fill(distance_R > 0, -torch.inf)
+    zero = torch.zeros(distance.shape, device=distance.device, dtype=dtype)
+    return zero.masked_fill(distance > 0, -torch.inf)
 
 
 def distances(queries: int, keys: int, first_query: int | Tensor, device: torch.device) -> Tensor:
@@ -50,6 +50,6 @@ def distances(queries: int, keys: int, first_query: int | Tensor, device: torch.
     return torch.arange(queries + keys - 1, device=device) - (queries - 1 + first_query)
 
 
-def spread(row_HR: Tensor, keys: int) -> Tensor:
+def spread(row: Tensor, keys: int) -> Tensor:
     """Turn scores by distance into scores by (query, key), shape (H, R - keys + 1, keys)."""
-    return row_HR.unfold(-1, keys, 1).flip(-2)
+    return row.unfold(-1, keys, 1).flip(-2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from homeostat.nn import Dial
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from homeostat.nn import Dial
 
 
 def sinusoids(positions: int, width: int) -> Tensor:
@@ -76,7 +77,7 @@ class TokenEmbedding(nn.Module):
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Vectors of the tokens, (B, T, d)."""
         vectors: Tensor = self.embedding(tokens_BT)
-        return vectors * self.mask().to(vectors.dtype)
+        return self.masked(vectors)
 
     def masked(self, hidden_BTC: Tensor) -> Tensor:
         """Hidden features as the tied output layer shall see them."""

@@ -22,4 +22,5 @@ class Precise(nn.Module):
                 return tensor.to(moved.device)
             return moved
 
-        return super()._apply(keep_precision, recurse)
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
+        return self

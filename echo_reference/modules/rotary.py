@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from homeostat.nn import Dial
 from torch import Tensor, nn
 
 from echo_reference.modules.precise import Precise
+from homeostat.nn import Dial
 
 
 class Rotary(Precise):

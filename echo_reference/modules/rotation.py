@@ -109,4 +109,5 @@ def compose(rotations: list[Rotation]) -> Tensor:
     product = eye.expand_as(right)
     for number, partner in enumerate(givens_schedule(width)[: angles.shape[-2]]):
         product = turn_planes(product, angles[..., number, :], partner)
-    return product @ right
+    composed: Tensor = product @ right
+    return composed

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from homeostat.nn import Dial
 from torch import Tensor, nn
 
 from echo_reference.modules.attention import Turning
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import Rotation, compose
 from echo_reference.modules.spec import StackSpec
+from homeostat.nn import Dial
 
 
 class RotationSlot(nn.Module):
@@ -36,9 +36,7 @@ class Turner(nn.Module):
     def __init__(self, spec: StackSpec, base: Dial) -> None:
         super().__init__()
         self.layers = spec.layers
-        self.rotary = Rotary(
-            spec.head_width, spec.layers, spec.frequency_scales, spec.position_scale, base
-        )
+        self.rotary = Rotary(spec.head_width, spec.layers, spec.frequency_scales, spec.position_scale, base)
         own = spec.rotation != "none" and spec.rotation_sharing != "model"
         self.slots = nn.ModuleList(RotationSlot(spec) for _ in range(spec.layers if own else 0))
 
@@ -47,5 +45,5 @@ class Turner(nn.Module):
         angles = self.rotary(positions)
         matrices: list[Tensor | None] = [shared] * self.layers
         if len(self.slots):
-            matrices = list(compose([slot.rotation for slot in self.slots]))
-        return [Turning(matrices[i], angles[i]) for i in range(self.layers)]
+            matrices = list(compose([slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]))
+        return [Turning(i, matrices[i], angles[i]) for i in range(self.layers)]

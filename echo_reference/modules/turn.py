@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from echo_reference.modules.shape import split
 
-def turn(qk_BT2HD: Tensor, angles_GTP: Tensor) -> tuple[Tensor, Tensor]:
+
+def turn(qk_BT2HD: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
     """Turn each plane (p, p + P) of queries and keys by its angle; returns both as (B, H, T, D), D = 2 P.
 
     y_p = x_p cos a - x_(p+P) sin a,  y_(p+P) = x_(p+P) cos a + x_p sin a
 
     Args:
         qk_BT2HD: queries and keys of a joint projection.
-        angles_GTP: one set of angles for each of G consecutive groups of heads.
+        angles: one set of angles for each of G consecutive groups of heads.
     """
-    q, k = _Turn.apply(qk_BT2HD, angles_GTP)
+    q, k = cast("tuple[Tensor, Tensor]", _Turn.apply(qk_BT2HD, angles))  # type: ignore[no-untyped-call]
     return q, k
 
 
@@ -25,16 +27,16 @@ class _Turn(torch.autograd.Function):
     """Writes into the layout that batched products want; autograd's own chain moves four times the memory."""
 
     @staticmethod
-    def forward(ctx: Any, qk_BT2HD: Tensor, angles_GTP: Tensor) -> tuple[Tensor, ...]:
-        cos, sin = _factors(angles_GTP, qk_BT2HD.dtype)
-        q, k = (_fast(x, cos, sin, None).flatten(1, 2) for x in _heads_first(qk_BT2HD, len(angles_GTP)))
-        ctx.save_for_backward(q, k, angles_GTP)
+    def forward(ctx: Any, qk_BT2HD: Tensor, angles: Tensor) -> tuple[Tensor, ...]:
+        cos, sin = _factors(angles, qk_BT2HD.dtype)
+        q, k = (_fast(x, cos, sin, None).flatten(1, 2) for x in _heads_first(qk_BT2HD, len(angles)))
+        ctx.save_for_backward(q, k, angles)
         return q, k
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None]:
         q, k, angles = ctx.saved_tensors
-        turned, given = ([x.unflatten(1, (len(angles), -1)) for x in pair] for pair in ((q, k), grads))
+        turned, given = ([split(x, 1, len(angles)) for x in pair] for pair in ((q, k), grads))
         cos, sin = _factors(angles, given[0].dtype)
         if torch.is_grad_enabled():  # somebody differentiates twice, which in-place steps do not allow
             both = torch.stack([_plain(grad, cos, -sin) for grad in given])
@@ -47,13 +49,13 @@ class _Turn(torch.autograd.Function):
         return grad_x, _angle_gradient(turned, given).to(angles.dtype) if ctx.needs_input_grad[1] else None
 
 
-def _factors(angles_GTP: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    angles = angles_GTP[:, None]
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+def _factors(angles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    grouped = angles[:, None]
+    return grouped.cos().to(dtype), grouped.sin().to(dtype)
 
 
 def _heads_first(qk_BT2HD: Tensor, groups: int) -> tuple[Tensor, ...]:
-    return qk_BT2HD.unflatten(3, (groups, -1)).permute(2, 0, 3, 4, 1, 5).unbind(0)
+    return tuple(split(qk_BT2HD, 3, groups).permute(2, 0, 3, 4, 1, 5))
 
 
 def _fast(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor | None) -> Tensor:
