@@ -38,6 +38,11 @@ def unscaled_norm(plant: Plant, gradients: Sequence[Tensor]) -> Tensor | None:
     return norm
 
 
+def surely(condition: Tensor) -> bool:
+    """Tell whether every element holds, where that is known without waiting: on the CPU; False elsewhere."""
+    return condition.device.type == "cpu" and bool(condition.numpy().all())
+
+
 def _dense(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     if tensor.is_sparse:

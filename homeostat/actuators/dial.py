@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from typing import Self, cast
 
 from pydantic import model_validator
 
@@ -15,10 +15,14 @@ from homeostat.watch import start_watching, stop_watching
 
 
 class _Found:
-    """Whether the dials' reads are being counted."""
+    """The dials' names, and whether their reads are being counted."""
 
-    def __init__(self, watching: bool) -> None:
+    def __init__(self, names: list[str], watching: bool) -> None:
+        self.names = names
         self.watching = watching
+
+    def dials(self, plant: Plant) -> dict[str, nn.Dial]:
+        return {name: cast("nn.Dial", plant.model.get_submodule(name)) for name in self.names}
 
 
 class DialActuator(Actuator):
@@ -52,41 +56,36 @@ class DialActuator(Actuator):
 
     def init(self, plant: Plant) -> _Found:
         """Check that the dials agree, and count their reads from now on."""
-        found = self._dials(plant)
+        found = plant.modules(self.dials, nn.Dial)
         states = {name: (dial.peek(), dial.integer) for name, dial in found.items()}
         if len(set(states.values())) > 1:
             shown = ", ".join(f"{name}={dial.peek():g}" for name, dial in list(found.items())[:8])
             msg = f"Dials under {self.dials!r} must agree; got {shown}. Narrow the glob or start them equal."
             raise AttachError(msg)
-        return _Found(start_watching(plant, found.values()))
+        return _Found(list(found), start_watching(plant, found.values()))
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the dials."""
-        return frozenset(self._dials(plant))
+        return frozenset(plant.modules(self.dials, nn.Dial))
 
     def read(self, plant: Plant, memory: _Found) -> float:
         """Return the dials' value."""
-        del memory
-        return next(iter(self._dials(plant).values())).peek()
+        return next(iter(memory.dials(plant).values())).peek()
 
     def write(self, plant: Plant, memory: _Found, value: float) -> float:
         """Turn the dials; returns the value after rounding to their type."""
-        del memory
-        return [dial.set(value) for dial in self._dials(plant).values()][-1]
+        return [dial.set(value) for dial in memory.dials(plant).values()][-1]
 
     def unread(self, plant: Plant, memory: _Found) -> tuple[str, ...]:
         """Name the dials no forward pass has read, and stop counting."""
         if not memory.watching:
             return ()
         memory.watching = False
-        return stop_watching(self._dials(plant))
+        return stop_watching(memory.dials(plant))
 
     def release(self, plant: Plant, memory: _Found) -> None:
         """Stop counting."""
         self.unread(plant, memory)
-
-    def _dials(self, plant: Plant) -> dict[str, nn.Dial]:
-        return plant.modules(self.dials, nn.Dial)
 
 
 class Dial(DialActuator):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Self, cast
 
 from pydantic import model_validator
 from torch.nn import Module
@@ -22,6 +23,16 @@ class _Rates:
         self.found = found
         self.greatest = max(found.values())
         self.watching = watching
+
+    def modules(self, plant: Plant) -> dict[str, Module]:
+        return {name: plant.model.get_submodule(name) for name in self.found}
+
+    def share(self, name: str, value: float) -> float:
+        """Return the rate of one module where the greatest is `value`."""
+        if self.greatest == 0:
+            return value
+        # What was found is given back exactly.
+        return self.found[name] if value == self.greatest else value * (self.found[name] / self.greatest)
 
 
 class Dropout(Actuator):
@@ -54,33 +65,25 @@ class Dropout(Actuator):
     def init(self, plant: Plant) -> _Rates:
         """Note the rates found, and count reads of the dials among them."""
         found = self._modules(plant)
-        rates = {name: m.rate.peek() if isinstance(m, nn.Dropout) else m.p for name, m in found.items()}
-        return _Rates(rates, start_watching(plant, self._dials(plant).values()))
+        return _Rates({n: _rate(m) for n, m in found.items()}, start_watching(plant, _dials(found).values()))
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the rates: dials by their own name, so that no other actuator turns them."""
-        return frozenset(
-            f"{n}.rate" if isinstance(m, nn.Dropout) else f"{n}.p" for n, m in self._modules(plant).items()
-        )
+        found = self._modules(plant)
+        return frozenset([*_dials(found), *(f"{n}.p" for n, m in found.items() if not isinstance(m, nn.Dropout))])
 
     def read(self, plant: Plant, memory: _Rates) -> float:
         """Return the greatest rate."""
-        del memory
-        return max(m.rate.peek() if isinstance(m, nn.Dropout) else m.p for m in self._modules(plant).values())
+        return max(_rate(module) for module in memory.modules(plant).values())
 
     def write(self, plant: Plant, memory: _Rates, value: float) -> float:
         """Set the rates; returns the greatest, after rounding."""
-        for name, module in self._modules(plant).items():
-            began = memory.found.get(name, memory.greatest)
-            rate = value
-            if memory.greatest > 0 and value != memory.greatest:
-                rate = value * (began / memory.greatest)
-            elif memory.greatest > 0:
-                rate = began
+        for name, module in memory.modules(plant).items():
+            rate = memory.share(name, value)
             if isinstance(module, nn.Dropout):
                 module.rate.set(rate)
             else:
-                module.p = rate
+                cast("_DropoutNd", module).p = rate
         return self.read(plant, memory)
 
     def unread(self, plant: Plant, memory: _Rates) -> tuple[str, ...]:
@@ -88,13 +91,13 @@ class Dropout(Actuator):
         if not memory.watching:
             return ()
         memory.watching = False
-        return stop_watching(self._dials(plant))
+        return stop_watching(_dials(memory.modules(plant)))
 
     def release(self, plant: Plant, memory: _Rates) -> None:
         """Stop counting."""
         self.unread(plant, memory)
 
-    def _modules(self, plant: Plant) -> dict[str, nn.Dropout | _DropoutNd]:
+    def _modules(self, plant: Plant) -> dict[str, Module]:
         matching = plant.modules(self.modules, Module)
         found = {n: m for n, m in matching.items() if isinstance(m, (nn.Dropout, _DropoutNd))}
         if not found:
@@ -105,5 +108,10 @@ class Dropout(Actuator):
             raise AttachError(msg)
         return found
 
-    def _dials(self, plant: Plant) -> dict[str, nn.Dial]:
-        return {f"{n}.rate": m.rate for n, m in self._modules(plant).items() if isinstance(m, nn.Dropout)}
+
+def _rate(module: Module) -> float:
+    return module.rate.peek() if isinstance(module, nn.Dropout) else cast("_DropoutNd", module).p
+
+
+def _dials(modules: Mapping[str, Module]) -> dict[str, nn.Dial]:
+    return {f"{name}.rate": module.rate for name, module in modules.items() if isinstance(module, nn.Dropout)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from homeostat.actuators.limit import LimitActuator
-from homeostat.norms import gradient_norm
+from homeostat.norms import gradient_norm, surely
 from homeostat.plant import Plant
 
 
@@ -41,9 +41,11 @@ class ClipNorm(LimitActuator):
         norm = None if self.is_open(memory.value) else gradient_norm(plant)
         if norm is None:
             return
-        factor = (memory.value / norm).clamp(max=1.0)
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
-        factor = torch.where(norm.isfinite(), factor, 1.0)
+        within = (norm <= memory.value) | ~norm.isfinite()
+        if surely(within):
+            return
+        factor = torch.where(within, 1.0, memory.value / norm)
         gradients = [g._values() if g.is_sparse else g for g in plant.gradients()]
         with torch.no_grad():
             torch._foreach_mul_(gradients, factor)

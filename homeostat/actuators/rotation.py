@@ -13,10 +13,11 @@ from homeostat.plant import Plant
 
 
 class _Strength:
-    """The knob, and whether a step is under way."""
+    """The knob, the matrices' names, and whether a step is under way."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, names: list[str]) -> None:
         self.value = value
+        self.names = names
         self.stepping = False
 
 
@@ -58,14 +59,15 @@ class RotationRetraction(Actuator):
 
     def init(self, plant: Plant) -> _Strength:
         """Check the shapes; the knob begins at `start`."""
-        for name, parameter in plant.named_parameters(self.parameters).items():
+        found = plant.named_parameters(self.parameters)
+        for name, parameter in found.items():
             if parameter.ndim < 2 or parameter.shape[-2] < parameter.shape[-1]:
                 msg = (
                     f"RotationRetraction.parameters must match matrices that are not wider than high; got "
                     f"{name} of shape {tuple(parameter.shape)}. Narrow the glob."
                 )
                 raise AttachError(msg)
-        return _Strength(self.start)
+        return _Strength(self.start, list(found))
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the matrices."""
@@ -93,6 +95,7 @@ class RotationRetraction(Actuator):
         stepping, memory.stepping = memory.stepping, False
         if not stepping or memory.value == 0.0:
             return
-        for R in plant.named_parameters(self.parameters).values():
+        for name in memory.names:
+            R = plant.model.get_parameter(name)
             gap = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device) - R.mT @ R
             R.add_(R @ gap, alpha=memory.value / 2)

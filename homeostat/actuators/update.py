@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from homeostat.actuators.limit import LimitActuator
 from homeostat.errors import AttachError
-from homeostat.norms import each_norm
+from homeostat.norms import each_norm, surely
 from homeostat.plant import Plant
 
 REFRESH = 10
@@ -27,21 +28,21 @@ class _Sent(NamedTuple):
 
 
 class _Sizes:
-    """Bounds on the rms of every tensor, on the host, without waiting for the device.
+    """Bounds on the rms of every tensor of a group, on the host, without waiting for the device.
 
     Every `REFRESH` steps the norms are sent on their way, and taken in at the next occasion, when they have long
-    arrived. Since then each limited step has moved a tensor by a known share at most.
+    arrived. What the steps since then can have changed is accounted for.
 
     Attributes:
         known: the rms when it was sent.
-        shrunk: share of it that must be left since then; its inverse bounds growth.
+        since: bounds on what happened since then.
     """
 
     def __init__(self) -> None:
         self.known: dict[Tensor, float] = {}
-        self.shrunk = 1.0
+        self.since = _Drift()
         self._sent: _Sent | None = None
-        self._shrunk_since_sent = 1.0
+        self._since_sent = _Drift()
         self._steps = 0
 
     def refresh(self, tensors: list[Tensor]) -> None:
@@ -53,16 +54,38 @@ class _Sizes:
             if self._sent.arrived is not None:
                 self._sent.arrived.synchronize()
             pairs = zip(self._sent.tensors, self._sent.norms.tolist(), strict=True)
-            self.known = {t: norm / math.sqrt(max(t.numel(), 1)) for t, norm in pairs}
-            self.shrunk = self._shrunk_since_sent
+            self.known = {t: norm / math.sqrt(t.numel()) for t, norm in pairs}
+            self.since = self._since_sent
         self._sent = _send(tensors)
-        self._shrunk_since_sent = 1.0
+        self._since_sent = _Drift()
 
-    def step(self, limit: float) -> None:
-        """Account for a step that is limited to `limit`."""
-        left = max(0.0, 1.0 - limit)
-        self.shrunk *= left
-        self._shrunk_since_sent *= left
+    def step(self, limit: float, rate: float, decay: float) -> None:
+        """Account for a step limited to `limit` whose update is at most `rate` + `decay` * rms(weight)."""
+        self.since = self.since.after(limit, rate, decay)
+        self._since_sent = self._since_sent.after(limit, rate, decay)
+
+
+class _Drift(NamedTuple):
+    """Bounds on how steps changed rms(weight): at least by `cut`, or by `kept` and `travel`, whichever says more.
+
+    Attributes:
+        cut: product of 1 - limit.
+        kept: product of 1 - decay.
+        travel: sum of the updates, decay apart.
+    """
+
+    cut: float = 1.0
+    kept: float = 1.0
+    travel: float = 0.0
+
+    def after(self, limit: float, rate: float, decay: float) -> _Drift:
+        return _Drift(self.cut * max(0.0, 1 - limit), self.kept * max(0.0, 1 - decay), self.travel + rate)
+
+    def least(self, size: float) -> float:
+        return max(size * self.cut, size * self.kept - self.travel)
+
+    def most(self, size: float) -> float:
+        return size + self.travel
 
 
 def _send(tensors: list[Tensor]) -> _Sent:
@@ -76,24 +99,23 @@ def _send(tensors: list[Tensor]) -> _Sent:
 
 
 class _Memory:
-    """The knob, the last known sizes, and the tensors copied for the step under way."""
+    """The knob, what is known of each group, and the tensors copied for the step under way."""
 
     def __init__(self, value: float) -> None:
         self.value = value
-        self.sizes = _Sizes()
+        self.sizes: defaultdict[int, _Sizes] = defaultdict(_Sizes)
         self.tensors: list[Tensor] = []
         self.before: list[Tensor] = []
         self.roots = torch.zeros(0)
-        self._counts: list[int] = []
 
     def copy(self, tensors: list[Tensor]) -> None:
-        self.tensors, self.before = tensors, [torch.empty_like(t) for t in tensors]
+        alike = [(t.shape, t.dtype, t.device) for t in tensors] == [(t.shape, t.dtype, t.device) for t in self.before]
+        if not alike:
+            # Kept, since the same tensors are suspects for many steps.
+            self.before = [torch.empty_like(t) for t in tensors]
+            self.roots = torch.tensor([math.sqrt(t.numel()) for t in tensors], device=tensors[0].device)
+        self.tensors = tensors
         torch._foreach_copy_(self.before, tensors)
-        counts = [t.numel() for t in tensors]
-        if counts != self._counts:
-            # Kept on the device: the same tensors are suspects for many steps.
-            self._counts = counts
-            self.roots = torch.tensor([math.sqrt(n) for n in counts], device=tensors[0].device)
 
 
 class UpdateLimit(LimitActuator):
@@ -147,13 +169,13 @@ class UpdateLimit(LimitActuator):
         """Copy the tensors that might exceed the limit."""
         memory.tensors = []
         if self.is_open(memory.value):
+            memory.before = []
+            memory.sizes.clear()
             return
-        moving = [p for p in plant.parameters() if p.grad is not None and p.numel()]
-        if not moving:
-            return
-        memory.sizes.refresh(moving)
-        suspects = self._suspects(plant, memory.sizes, memory.value)
-        memory.sizes.step(memory.value)
+        suspects: list[Tensor] = []
+        groups = ((optimizer, group) for optimizer in plant.optimizers for group in optimizer.param_groups)
+        for i, (optimizer, group) in enumerate(groups):
+            suspects += self._suspects(optimizer, group, memory.sizes[i], memory.value)
         if suspects:
             memory.copy([p.detach() for p in suspects])
 
@@ -163,41 +185,41 @@ class UpdateLimit(LimitActuator):
         tensors, memory.tensors = memory.tensors, []
         if not tensors:
             return
-        updates = torch._foreach_sub(tensors, memory.before)
-        moved = each_norm(updates)
         allowed = memory.value * torch.maximum(each_norm(memory.before), self.floor * memory.roots)
-        excess = torch.where((moved > allowed) & moved.isfinite(), 1.0 - allowed / moved, 0.0)
-        torch._foreach_mul_(updates, [e.to(u.dtype) for e, u in zip(excess.unbind(), updates, strict=True)])
-        # Taking away nothing leaves a tensor bit-identical.
-        torch._foreach_sub_(tensors, updates)
-        memory.before = []
+        torch._foreach_sub_(memory.before, tensors)
+        moved = each_norm(memory.before)
+        within = (moved <= allowed) | ~moved.isfinite()
+        if surely(within):
+            return
+        excess = torch.where(within, 0.0, 1.0 - allowed / moved).unbind()
+        back = [e.to(t.dtype) for e, t in zip(excess, tensors, strict=True)]
+        torch._foreach_mul_(memory.before, back)
+        # Giving back nothing leaves a tensor bit-identical.
+        torch._foreach_add_(tensors, memory.before)
 
-    def _suspects(self, plant: Plant, sizes: _Sizes, limit: float) -> list[Tensor]:
-        """Return the tensors whose coming update cannot be told to stay within `limit`."""
-        found: list[Tensor] = []
-        for optimizer in plant.optimizers:
-            for group in optimizer.param_groups:
-                moving = [p for p in group["params"] if p.grad is not None and p.numel()]
-                per_rate = self._per_rate(optimizer, group)
-                for p in moving:
-                    size = sizes.known.get(p)
-                    if size is None or not self._within(group, per_rate, size, sizes.shrunk, limit):
-                        found.append(p)
-        return found
+    def _suspects(self, optimizer: Optimizer, group: dict[str, Any], sizes: _Sizes, limit: float) -> list[Tensor]:
+        """Return the tensors of a group whose coming update cannot be told to stay within `limit`."""
+        moving = [p for p in group["params"] if p.grad is not None and p.numel()]
+        rate = self._rate(optimizer, group)
+        if rate == math.inf or not moving:
+            return moving
+        sizes.refresh(moving)
+        # Coupled decay is part of the gradient, which the rule normalises.
+        decay = group["lr"] * group["weight_decay"] if group.get("decoupled_weight_decay") else 0.0
+        suspects = [p for p in moving if not self._within(sizes.known.get(p), sizes.since, rate, decay, limit)]
+        sizes.step(limit, rate, decay)
+        return suspects
 
-    def _per_rate(self, optimizer: Optimizer, group: dict[str, Any]) -> float:
-        """Return the greatest rms(update) / lr of the rule, decay apart; infinite where nothing is known."""
+    def _within(self, size: float | None, since: _Drift, rate: float, decay: float, limit: float) -> bool:
+        if size is None:
+            return False
+        return rate + decay * since.most(size) <= limit * max(since.least(size), self.floor)
+
+    def _rate(self, optimizer: Optimizer, group: dict[str, Any]) -> float:
+        """Return the greatest rms(update) of the rule, decay apart; infinite where nothing is known."""
         if type(optimizer) not in {Adam, AdamW} or isinstance(group["lr"], Tensor):
             return math.inf
-        return adam_bound(*group["betas"]) if self.bound is None else self.bound
-
-    def _within(self, group: dict[str, Any], per_rate: float, size: float, shrunk: float, limit: float) -> bool:
-        if per_rate == math.inf or shrunk == 0.0:
-            return False
-        # Coupled decay is part of the gradient, which the rule normalises.
-        decay = group["weight_decay"] if group.get("decoupled_weight_decay") else 0.0
-        reach = group["lr"] * (per_rate + decay * max(size, self.floor) / shrunk)
-        return bool(reach <= limit * max(size * shrunk, self.floor))
+        return float(group["lr"] * (adam_bound(*group["betas"]) if self.bound is None else self.bound))
 
 
 def adam_bound(beta1: float, beta2: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -106,9 +106,9 @@ class AttentionReach(Observer):
 
     def init(self, plant: Plant) -> dict[str, _Listener]:
         """Make a listener for every tap."""
-        self._distance(plant)
         names = list(plant.modules(self.taps, AttentionTap))
-        return {name: _Listener(partial(self._measure, plant, i)) for i, name in enumerate(names)}
+        dial = None if self.window is None else next(iter(plant.modules(self.window, Dial)))
+        return {name: _Listener(partial(self._measure, plant, dial, i)) for i, name in enumerate(names)}
 
     def attach(self, plant: Plant, memory: dict[str, _Listener]) -> tuple[RemovableHandle, ...]:
         """Promise to take the listeners off."""
@@ -116,23 +116,22 @@ class AttentionReach(Observer):
 
     def prepare(self, plant: Plant, memory: dict[str, _Listener]) -> None:
         """Listen to the next call of every tap."""
-        taps = plant.modules(self.taps, AttentionTap)
         for name, listener in memory.items():
-            listener.arm(taps[name])
+            listener.arm(cast("AttentionTap", plant.model.get_submodule(name)))
 
     def observe(self, plant: Plant, memory: dict[str, _Listener]) -> Tensor | None:
         """Return what was heard, or None if no tap was called."""
-        taps = plant.modules(self.taps, AttentionTap)
+        taps = {name: cast("AttentionTap", plant.model.get_submodule(name)) for name in memory}
         heard = [listener.disarm(taps[name]) for name, listener in memory.items()]
         shares = [share.to(plant.device) for share in heard if share is not None]
         return torch.stack(shares).mean() if shares else None
 
-    def _distance(self, plant: Plant) -> float:
-        if self.window is None:
+    def _distance(self, plant: Plant, dial: str | None) -> float:
+        if dial is None:
             return self.distance or 0.0
-        return next(iter(plant.modules(self.window, Dial).values())).peek()
+        return cast("Dial", plant.model.get_submodule(dial)).peek()
 
-    def _measure(self, plant: Plant, number: int, call: AttentionCall) -> Tensor:
+    def _measure(self, plant: Plant, dial: str | None, number: int, call: AttentionCall) -> Tensor:
         # The sample is a function of the tick, so that a resumed run draws the same.
         generator = torch.Generator(call.q.device).manual_seed((self.seed * 1_000_003 + plant.tick) * 1009 + number)
         batch, length = call.q.shape[0], call.q.shape[2]
@@ -145,7 +144,7 @@ class AttentionReach(Observer):
             if call.key_mask is not None and call.key_mask.shape[1] == length:
                 chance = chance.masked_fill(~call.key_mask[clip], -1.0)
             best = chance.topk(sampled)
-            share = _beyond(call, clip, best.indices, self._distance(plant))
+            share = _beyond(call, clip, best.indices, self._distance(plant, dial))
             # Padding is drawn only where a clip has fewer valid positions than are wanted.
             weight = (best.values >= 0).to(share)
             beyond.append((share * weight).sum())

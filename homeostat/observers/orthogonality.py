@@ -30,20 +30,21 @@ class OrthogonalityDrift(Observer):
     parameters: str
     statistic: Literal["max", "mean"] = "max"
 
-    def init(self, plant: Plant) -> None:
-        """Check that the parameters are matrices."""
-        for name, parameter in plant.named_parameters(self.parameters).items():
+    def init(self, plant: Plant) -> list[str]:
+        """Find the matrices' names."""
+        found = plant.named_parameters(self.parameters)
+        for name, parameter in found.items():
             if parameter.ndim < 2:
                 msg = (
                     f"OrthogonalityDrift.parameters must match matrices; got {name} of shape {tuple(parameter.shape)}. "
                     "Narrow the glob."
                 )
                 raise AttachError(msg)
+        return list(found)
 
-    def observe(self, plant: Plant, memory: None) -> Tensor:
+    def observe(self, plant: Plant, memory: list[str]) -> Tensor:
         """Return the drift now."""
-        del memory
-        found = plant.named_parameters(self.parameters).values()
+        found = [plant.model.get_parameter(name) for name in memory]
         drifts = torch.cat([_drift(parameter.detach()).flatten().to(plant.device) for parameter in found])
         return drifts.max() if self.statistic == "max" else drifts.mean()
 

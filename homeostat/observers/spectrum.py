@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -16,9 +16,10 @@ from homeostat.plant import Plant
 
 
 class _Rows(NamedTuple):
-    """Rows looked at of each parameter; None for all."""
+    """Rows looked at of each parameter, None for all; and the name of the width dial."""
 
     chosen: dict[str, Tensor | None]
+    dial: str | None
 
 
 class EffectiveRank(Observer):
@@ -50,8 +51,9 @@ class EffectiveRank(Observer):
 
     def init(self, plant: Plant) -> _Rows:
         """Draw the sample."""
-        if self.width is not None and len(found := plant.modules(self.width, nn.Dial)) > 1:
-            msg = f"EffectiveRank.width must match one dial; got {', '.join(found)}. Narrow the glob."
+        dials = [] if self.width is None else list(plant.modules(self.width, nn.Dial))
+        if len(dials) > 1:
+            msg = f"EffectiveRank.width must match one dial; got {', '.join(dials)}. Narrow the glob."
             raise AttachError(msg)
         generator = torch.Generator().manual_seed(self.seed)
         chosen: dict[str, Tensor | None] = {}
@@ -65,15 +67,15 @@ class EffectiveRank(Observer):
             n = len(parameter)
             drawn = torch.randperm(n, generator=generator)[: self.rows].sort().values
             chosen[name] = None if n <= self.rows else drawn.to(parameter.device)
-        return _Rows(chosen)
+        return _Rows(chosen, dials[0] if dials else None)
 
     def observe(self, plant: Plant, memory: _Rows) -> Tensor:
         """Return the effective rank now, or the share of the active width."""
-        found = plant.named_parameters(self.parameters)
         width = None
-        if self.width is not None:
-            width = next(iter(plant.modules(self.width, nn.Dial).values())).peek()
-        ranks = [_rank(_sampled(found[name].detach(), rows), width) for name, rows in memory.chosen.items()]
+        if memory.dial is not None:
+            width = cast("nn.Dial", plant.model.get_submodule(memory.dial)).peek()
+        matrices = [(plant.model.get_parameter(name).detach(), rows) for name, rows in memory.chosen.items()]
+        ranks = [_rank(_sampled(matrix, rows), width) for matrix, rows in matrices]
         return torch.stack([rank.to(plant.device) for rank in ranks]).mean()
 
 
