@@ -13,3 +13,7 @@ class MissingPackageError(ImportError):
 
 class ConfigError(ValueError):
     """A configuration describes no model that can be built; the message names the value and the remedy."""
+
+
+class CheckpointError(ValueError):
+    """A run cannot be continued or read; the message names the folder and the remedy."""

@@ -12,7 +12,7 @@ from homeostat.errors import (
 from homeostat.loop import CoupledLoop, Loop
 from homeostat.part import Part
 from homeostat.profile import Profile
-from homeostat.trace import Record, Trace
+from homeostat.trace import Record, Sink, Trace
 from homeostat.version import __version__
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Profile",
     "RecipeError",
     "Record",
+    "Sink",
     "StateError",
     "Trace",
     "__version__",

@@ -49,6 +49,17 @@ class Plant:
         for optimizer in self.optimizers:
             yield from optimizer.param_groups
 
+    def schedule(self) -> float:
+        """Where the learning-rate schedule stands, relative to its own reference, as the first group says.
+
+        The reference is the group's `max_lr` (one-cycle), else `initial_lr` (torch's schedulers), else the rate the
+        optimizer was built with.
+        """
+        optimizer = self.optimizers[0]
+        group = optimizer.param_groups[0]
+        reference = float(group.get("max_lr") or group.get("initial_lr") or optimizer.defaults["lr"])
+        return float(group["lr"]) / reference if reference else 1.0
+
     def cached(self, key: str, compute: Callable[[], T]) -> T:
         """Return `compute()`, made once a tick however many parts ask."""
         if key not in self._cache:

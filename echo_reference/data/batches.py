@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         features: (B, n_mels, T), zero beyond each clip's length.
         feature_lengths: (B,) frames.
         labels: (B, L): the prompt without its first id, the text, the end mark; then -100.
-        ctc_labels: (B, S): symbols, all above 0; then 0.
+        ctc_labels: (B, S): symbols, all above 0; then -100.
         ctc_lengths: (B,) symbols.
         texts: the transcripts.
         ids: the utterances' names.
@@ -93,7 +93,7 @@ def collate(clips: Sequence[Clip], tokenizer: Tokenizer) -> Batch:
         features=pad_sequence(frames, batch_first=True).transpose(1, 2).contiguous(),
         feature_lengths=torch.tensor([len(frame) for frame in frames]),
         labels=pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-        ctc_labels=pad_sequence(symbols, batch_first=True),
+        ctc_labels=pad_sequence(symbols, batch_first=True, padding_value=IGNORED),
         ctc_lengths=torch.tensor([len(symbol) for symbol in symbols]),
         texts=[clip.text for clip in clips],
         ids=[clip.id for clip in clips],

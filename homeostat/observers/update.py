@@ -23,6 +23,7 @@ class _Sample:
         rows: rows of the sample that had a gradient when the step came.
         mask: `weights` of these rows.
         before: their values before it, shape (rows, elements); None if no measurement is under way.
+        shape: where the learning-rate schedule stands, 1 at its reference.
     """
 
     def __init__(self, positions: list[int], indices: Tensor, weights: Tensor) -> None:
@@ -32,6 +33,7 @@ class _Sample:
         self.rows = list(range(len(positions)))
         self.mask = weights
         self.before: Tensor | None = None
+        self.shape = 1.0
 
     def select(self, rows: list[int]) -> None:
         if rows != self.rows:
@@ -56,6 +58,8 @@ class UpdateRatio(Observer):
         elements: sampled per tensor.
         tensors: sampled.
         vectors: include biases, gains and scalars, whose ratio has another scale than that of matrices.
+        schedule: divide by where the learning-rate schedule stands (`Plant.schedule`), so that a loop corrects the
+            level of the rate and the schedule keeps its shape; without it a loop undoes a warm-up or a decay.
         seed: of the sample.
 
     Raises:
@@ -69,6 +73,7 @@ class UpdateRatio(Observer):
     elements: int = Field(default=256, ge=1)
     tensors: int = Field(default=64, ge=1)
     vectors: bool = False
+    schedule: bool = True
     seed: int = 0
 
     def init(self, plant: Plant) -> _Sample:
@@ -105,11 +110,13 @@ class UpdateRatio(Observer):
         # With a closure the gradients come inside the step.
         memory.select(with_gradient or list(range(len(memory.positions))))
         memory.before = memory.gather(parameters)
+        memory.shape = plant.schedule() if self.schedule else 1.0
 
     def observe(self, plant: Plant, memory: _Sample) -> Tensor | None:
         """Compare the sampled elements with what they were."""
         before, memory.before = memory.before, None
-        if before is None:
+        # At the foot of a warm-up the step is nothing and says nothing.
+        if before is None or memory.shape == 0:
             return None
         update = memory.gather(plant.parameters()) - before
         ratios = _rms(update, memory.mask) / _rms(before, memory.mask).clamp(min=self.floor)

@@ -1,0 +1,96 @@
+"""The subcommands of `echo-reference`, and how one is chosen."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+from echo_reference.commands.command import Command
+from echo_reference.commands.data import Data
+from echo_reference.commands.evaluate import Evaluate
+from echo_reference.commands.train import Train
+from echo_reference.commands.transcribe import Transcribe
+from echo_reference.errors import CheckpointError, ConfigError, DataError, MissingPackageError
+from homeostat import HomeostatError, HomeostatWarning
+
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "transcribe": Transcribe,
+    "data": Data,
+}
+
+_EXPECTED = (DataError, ConfigError, CheckpointError, MissingPackageError, HomeostatError, SettingsError)
+_USAGE = "usage: echo-reference {train,evaluate,transcribe,data} [--config FILE.yaml] [options]"
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command; returns the exit code: 0, 2 for a request that cannot be met, 130 after Ctrl-C.
+
+    `--config FILE.yaml` gives settings by their names; flags on the command line win over it.
+    """
+    console = Console()
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_USAGE)
+        for name, command in COMMANDS.items():
+            print(f"  {name:<11} {(command.__doc__ or '').splitlines()[0]}")
+        return 0 if arguments else 2
+    chosen = COMMANDS.get(arguments[0])
+    if chosen is None:
+        print(f"A command must be one of {', '.join(COMMANDS)}; got {arguments[0]!r}.\n{_USAGE}", file=sys.stderr)
+        return 2
+    # A bar for every checkpoint written would tear the training display.
+    transformers_logging.disable_progress_bar()
+    try:
+        flags, settings = _read_config(arguments[1:])
+        request = CliApp.run(chosen, cli_args=flags, cli_cmd_method_name="check", **settings)
+        with warnings.catch_warnings():
+            warnings.showwarning = _short_warning
+            return request.carry_out(console)
+    except ValidationError as error:
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            print(f"--{place}: {problem['msg']}; got {problem.get('input')!r}.", file=sys.stderr)
+        return 2
+    except _EXPECTED as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _read_config(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take `--config FILE` out of the arguments and read it."""
+    if "--config" not in arguments:
+        return arguments, {}
+    at = arguments.index("--config")
+    if at + 1 == len(arguments):
+        raise ConfigError("--config must be followed by a YAML file; got nothing. Name one.")
+    path = Path(arguments[at + 1])
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config must be a readable YAML file; got {path} ({error}). Correct it.") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"--config must hold settings by name; got {type(settings).__name__}. Write `name: value`.")
+    return arguments[:at] + arguments[at + 2 :], settings
+
+
+def _short_warning(  # noqa: PLR0917 - the signature is the warnings module's
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show the library's own alarms as one line; other packages' warnings are not the user's to act on."""
+    del filename, lineno, file, line
+    if issubclass(category, HomeostatWarning):
+        print(f"alarm: {message}", file=sys.stderr)

@@ -1,0 +1,48 @@
+"""`echo-reference evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+
+from echo_reference.commands.command import Command
+from echo_reference.commands.texts import show_transcripts
+from echo_reference.data.corpora import load_corpus
+from echo_reference.training.checkpoint import latest, load_reader, load_training
+from echo_reference.training.evaluation import word_errors
+from echo_reference.training.preparation import hear
+from echo_reference.training.settings import Decoding
+
+
+class Evaluate(Command):
+    """Measure the word error rate of a trained Echo on a corpus."""
+
+    run: CliPositionalArg[Path] = Field(description="folder of a run, or one of its checkpoints")
+    data: str = Field("", description="corpus; by default the one the run was trained on")
+    split: Literal["train", "validation", "test"] = "test"
+    decoding: Decoding = "joint"
+    style: Literal["digits", "sentences"] = Field("digits", description="how texts are normalised before scoring")
+    device: str = "cpu"
+
+    def carry_out(self, console: Console) -> int:
+        """Read the split and print the error rates."""
+        checkpoint = latest(self.run)
+        reader = load_reader(checkpoint, torch.device(self.device))
+        name = self.data or load_training(checkpoint)["settings"]["data"]
+        utterances = getattr(load_corpus(name), self.split)
+        references = [utterance.text for utterance in utterances]
+        features = hear(utterances, reader.model.config.n_mels)
+        errors, transcripts = word_errors(reader, features, references, self.decoding, self.style)
+        show_transcripts(references, transcripts, console)
+        console.print(
+            f"[bold]WER {100 * errors.wer:.2f} %[/], CER {100 * errors.cer:.2f} % on the {self.split} split of {name}: "
+            f"{len(references)} clips, {errors.words} words, {errors.substitutions} substituted, "
+            f"{errors.deletions} deleted, {errors.insertions} inserted",
+            highlight=False,
+        )
+        return 0

@@ -1,0 +1,1 @@
+"""Training Echo: settings, the loop, checkpoints, evaluation."""

@@ -1,0 +1,129 @@
+"""From settings to everything a run needs before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from echo_reference.config import EchoConfig
+from echo_reference.data.audio import waveform
+from echo_reference.data.augmentation import Augmentation
+from echo_reference.data.batches import Batch, TrainingBatches, evaluation_batches, make_clips
+from echo_reference.data.utterance import Corpus, Utterance
+from echo_reference.errors import ConfigError
+from echo_reference.features import LogMel
+from echo_reference.model import Echo
+from echo_reference.training.evaluation import Reader
+from echo_reference.training.settings import TrainSettings
+from echo_reference.training.vocabulary import choose_symbols, choose_tokenizer
+from homeostat import Homeostat, Sink
+
+
+class Material(NamedTuple):
+    """What a run learns from and is judged by.
+
+    Attributes:
+        train: the batch of a step.
+        validation: batches for the validation loss.
+        heard: validation clips' features, for transcripts.
+        said: their texts.
+        test: utterances nothing was learned or chosen from.
+    """
+
+    train: TrainingBatches
+    validation: list[Batch]
+    heard: list[Tensor]
+    said: list[str]
+    test: list[Utterance]
+
+
+def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
+    """Return an untrained model for the corpus.
+
+    Raises:
+        ConfigError: the settings describe no model, or a decoding that it cannot do.
+    """
+    tokenizer = choose_tokenizer(settings.tokens, corpus.train)
+    symbols = choose_symbols(tokenizer, corpus.train)
+    shared = symbols.tokenizer is tokenizer
+    if settings.decoding == "joint" and not shared:
+        raise ConfigError(
+            f"Joint decoding must have a CTC alphabet that corresponds to the tokens; got tokens={settings.tokens!r}. "
+            "Use --decoding greedy, or word or character tokens."
+        )
+    config = EchoConfig.preset(
+        settings.preset,
+        **{
+            "vocab_size": tokenizer.vocab_size,
+            "bos_token_id": tokenizer.bos_id,
+            "decoder_start_token_id": tokenizer.bos_id,
+            "eos_token_id": tokenizer.eos_id,
+            "pad_token_id": tokenizer.pad_id,
+            "ctc_vocab": symbols.size,
+            "ctc_shift": symbols.shift if shared else None,
+            **settings.model,
+        },
+    )
+    return Reader(Echo(config), tokenizer, symbols)
+
+
+def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) -> Material:
+    """Make features and labels of a corpus, in memory."""
+    mel = LogMel(reader.model.config.n_mels)
+    tokenizer, symbols = reader.tokenizer, reader.symbols
+    train = make_clips(corpus.train, mel, tokenizer, symbols)
+    validation = make_clips(corpus.validation[: settings.validation_clips], mel, tokenizer, symbols)
+    return Material(
+        train=TrainingBatches(
+            train,
+            tokenizer,
+            settings.batch_size,
+            settings.seed,
+            augmentation=Augmentation() if settings.augment else None,
+        ),
+        validation=evaluation_batches(validation, tokenizer, 2 * settings.batch_size),
+        heard=[clip.features for clip in validation],
+        said=[clip.text for clip in validation],
+        test=list(corpus.test),
+    )
+
+
+def hear(utterances: Iterable[Utterance], n_mels: int) -> list[Tensor]:
+    """Features of utterances whose text needs no labels; a bad recording raises, naming the file."""
+    mel = LogMel(n_mels)
+    return [mel(torch.from_numpy(waveform(utterance))) for utterance in utterances]
+
+
+def build_optimizer(settings: TrainSettings, model: nn.Module) -> AdamW:
+    """AdamW that decays dense weights only: a decayed rotation would leave the orthogonal group."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        dense = parameter.ndim >= 2 and name.endswith("weight")
+        (decayed if dense else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+
+
+def build_schedule(settings: TrainSettings, optimizer: Optimizer) -> LambdaLR:
+    """Linear warm-up to the peak, then linear decay to `final_rate` of it."""
+
+    def factor(step: int) -> float:
+        if step < settings.warmup:
+            return (step + 1) / settings.warmup
+        progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+        return 1.0 - (1.0 - settings.final_rate) * min(1.0, progress)
+
+    return LambdaLR(optimizer, factor)
+
+
+def build_controller(settings: TrainSettings, sinks: tuple[Sink, ...]) -> Homeostat | None:
+    """Return the controller of the recipe; None for recipe "none"."""
+    if settings.recipe == "none":
+        return None
+    return Homeostat.from_recipe(settings.recipe, horizon=settings.steps, sinks=sinks)
