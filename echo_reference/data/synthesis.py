@@ -29,6 +29,8 @@ _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class Synthesis(BaseModel):
     """Settings of a synthetic corpus; equal settings and engine versions give equal samples.
 
+    To the last bit on machines of one kind (measured on Linux); elsewhere the resampler's rounding may differ.
+
     Args:
         material: what is said; see `draw_text`.
         train: clips to learn from.

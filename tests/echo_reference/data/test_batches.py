@@ -65,7 +65,7 @@ def test_padding_is_zero_and_labels_end() -> None:
     assert (batch.features[0, :, :3] == 4).all()
     one, end = WORDS.encode("one")[0], WORDS.eos_id
     assert batch.labels.tolist() == [[one, one, end], [end, -100, -100]]
-    assert batch.ctc_labels.tolist() == [[1, 1], [0, 0]]
+    assert batch.ctc_labels.tolist() == [[1, 1], [-100, -100]]
     assert batch.ctc_lengths.tolist() == [2, 0]
     assert batch.ids == ["a", "b"]
 
