@@ -22,7 +22,8 @@ class Stem(nn.Module):
     def __init__(self, mels: int, width: int, subsampling: int) -> None:
         super().__init__()
         self.strides = {2: (1, 2), 4: (2, 2), 8: (2, 2, 2)}[subsampling]
-        sizes = (mels, *[width] * len(self.strides))
+        # Most of the cost lies before time is divided, so a deeper stem begins with half the width.
+        sizes = (mels, width if subsampling == 2 else width // 2, *[width] * (len(self.strides) - 1))
         self.convolutions = nn.ModuleList(
             nn.Conv1d(sizes[i], sizes[i + 1], 3, stride, 1) for i, stride in enumerate(self.strides)
         )

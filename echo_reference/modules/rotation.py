@@ -34,20 +34,39 @@ def givens_schedule(width: int) -> tuple[tuple[int, ...], ...]:
     return tuple(schedule)
 
 
-def turn_planes(matrix: Tensor, angles: Tensor, partner: tuple[int, ...]) -> Tensor:
-    """Multiply `matrix` (..., n, D) from the right by rotations in disjoint planes.
+@cache
+def _planes(width: int) -> tuple[tuple[int, ...], ...]:
+    rounds = []
+    for partner in givens_schedule(width):
+        lower = sorted(min(pair) for pair in enumerate(partner) if pair[0] < pair[1])
+        rounds.append(tuple(lower.index(min(pair)) for pair in enumerate(partner)))
+    return tuple(rounds)
 
-    The plane of feature i is (i, partner[i]); `angles` (..., D / 2) are in the order of the planes' lower
-    feature.
+
+def givens_matrices(angles: Tensor) -> Tensor:
+    """Each round's product of plane rotations as one matrix: (..., rounds, D / 2) to (..., rounds, D, D).
+
+    Angles are in the order of the planes' lower feature. A vector times a round's matrix turns in its planes.
     """
-    lower = [i for i, j in enumerate(partner) if i < j]
-    plane = {feature: p for p, i in enumerate(lower) for feature in (i, partner[i])}
-    device = matrix.device
-    index = torch.tensor([plane[i] for i in range(len(partner))], device=device)
-    sign = torch.tensor([-1.0 if i < j else 1.0 for i, j in enumerate(partner)], device=device).to(matrix.dtype)
-    full = angles.index_select(-1, index)[..., None, :]
-    swapped = matrix.index_select(-1, torch.tensor(partner, device=device))
-    return matrix * full.cos() + swapped * (full.sin() * sign)
+    rounds, width = angles.shape[-2], 2 * angles.shape[-1]
+    schedule = givens_schedule(width)[:rounds]
+    partner = torch.tensor(schedule, device=angles.device).view(rounds, width)
+    feature = torch.arange(width, device=angles.device)
+    index = torch.tensor(_planes(width)[:rounds], device=angles.device).view(rounds, width).expand(*angles.shape[:-1], width)
+    full = angles.gather(-1, index)[..., None, :]
+    sign = torch.where(feature < partner, -1.0, 1.0).to(angles.dtype)[:, None]
+    eye = torch.eye(width, device=angles.device, dtype=angles.dtype)
+    swap = (partner[:, None] == feature[:, None]).to(angles.dtype) * sign
+    return eye * full.cos() + swap * full.sin()
+
+
+def chain_product(matrices: Tensor) -> Tensor:
+    """The product, in order, along the third dimension from the end; halved again and again."""
+    while matrices.shape[-3] > 1:
+        count = matrices.shape[-3]
+        pairs = matrices[..., 0 : count - 1 : 2, :, :] @ matrices[..., 1::2, :, :]
+        matrices = torch.cat((pairs, matrices[..., count - 1 :, :, :]), -3) if count % 2 else pairs
+    return matrices.squeeze(-3)
 
 
 class Rotation(Precise):
@@ -106,8 +125,5 @@ def compose(rotations: list[Rotation]) -> Tensor:
         right = torch.linalg.solve(eye + skew, eye - skew)
     else:
         right = torch.stack([r.matrix for r in rotations])
-    product = eye.expand_as(right)
-    for number, partner in enumerate(givens_schedule(width)[: angles.shape[-2]]):
-        product = turn_planes(product, angles[..., number, :], partner)
-    composed: Tensor = product @ right
+    composed: Tensor = chain_product(givens_matrices(angles)) @ right if angles.shape[-2] else right
     return composed
