@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
-from homeostat.engine import Engine, Precedence
+from homeostat.engine import Engine, Precedence, refuse_unsteerable
 from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.loop import AnyLoop
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
-from homeostat.sensing import Senses
 from homeostat.trace import Event, Sink, Trace
 from homeostat.version import __version__
 
@@ -115,12 +114,21 @@ class Homeostat:
         group = process_group
         if group is None and dist.is_available() and dist.is_initialized():
             group = dist.group.WORLD
+        refuse_unsteerable((optimizer, *others))
         plant = Plant(model, (optimizer, *others))
         lag = latency if latency is not None else int(plant.device.type != "cpu")
-        self._engine = Engine(self._loops, plant, Senses(plant, group, lag), self.trace, self._report_every)
-        for sink in self.trace.sinks:
-            sink.open(self._describe())
-        self.trace.append(Event(0, "attached"))
+        self._engine = Engine(
+            self._loops, plant, group=group, latency=lag, trace=self.trace, report_every=self._report_every
+        )
+        try:
+            for sink in self.trace.sinks:
+                sink.open(self._describe())
+        except BaseException:
+            self._engine.close(keep=False)
+            self._engine = None
+            raise
+        for text in ("attached", *self._engine.left_out):
+            self.trace.append(Event(0, text))
         return self
 
     def observe(self, **metrics: Tensor | float) -> None:
@@ -131,12 +139,17 @@ class Homeostat:
         Raises:
             HomeostatError: not attached, or a value is not one number.
         """
-        observed = self._attached("observe").plant.metrics
+        engine = self._attached("observe")
+        # A step that raised has left its rates in place.
+        engine.settle()
+        observed = engine.plant.metrics
         for name, value in metrics.items():
             observed.observe(name, value)
 
     def detach(self, *, keep: bool = False) -> None:
         """Stop steering and remove every hook.
+
+        What acts within a step only (a factor on the learning rate, a limit) ends in any case.
 
         Args:
             keep: leave the knobs where they are; by default they return to where `attach` found them.
@@ -164,9 +177,13 @@ class Homeostat:
                 tick only and lets the laws start anew from the knobs as they are now.
 
         Raises:
-            StateError: the state is of another version, or of other loops.
+            StateError: the state is of another version, or of other loops; nothing is changed then.
+            ValueError: `precedence` is neither.
         """
         engine = self._attached("load_state_dict")
+        if precedence not in get_args(Precedence):
+            msg = f"precedence must be 'checkpoint' or 'recipe'; got {precedence!r}. Choose what wins."
+            raise ValueError(msg)
         if state.get("version") != _STATE_VERSION:
             msg = (
                 f"A saved state must have version {_STATE_VERSION}; got {state.get('version')!r}, written by homeostat "

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
+from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -17,9 +18,34 @@ from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
+from homeostat.step import found_inf, has_closure, is_initialising
 from homeostat.trace import Event, Metric, Trace
 
 Precedence = Literal["checkpoint", "recipe"]
+
+# Two controllers would undo each other's changes in the wrong order.
+_STEERED: WeakSet[Optimizer] = WeakSet()
+
+
+def refuse_unsteerable(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse optimizers without step hooks, and those that another controller steers.
+
+    Raises:
+        AttachError: one of them is of this kind.
+    """
+    for i, optimizer in enumerate(optimizers):
+        if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            msg = (
+                f"An optimizer must be a torch.optim.Optimizer with step hooks; got {type(optimizer).__name__}. "
+                "Pass the optimizer that a wrapper holds."
+            )
+            raise AttachError(msg)
+        if optimizer in _STEERED or any(optimizer is other for other in optimizers[:i]):
+            msg = (
+                f"An optimizer must be steered once; got a {type(optimizer).__name__} that is steered already. "
+                "Detach the first Homeostat, or give it all the loops."
+            )
+            raise AttachError(msg)
 
 
 class Engine:
@@ -28,24 +54,39 @@ class Engine:
     Args:
         loops: what is carried out.
         plant: what it is carried out on.
-        senses: measures it.
+        group: process group that readings are reduced over, None for one process.
+        latency: ticks between measuring and deciding.
         trace: takes the records.
-        report_every: ticks between two records of the observed metrics.
+        report_every: ticks between two records of the observed metrics, which are this rank's own.
+
+    Attributes:
+        left_out: why optional loops are absent.
 
     Raises:
         AttachError: a loop does not fit; nothing is left in the plant then.
     """
 
     def __init__(
-        self, loops: Sequence[CoupledLoop], plant: Plant, senses: Senses, trace: Trace, report_every: int
+        self,
+        loops: Sequence[CoupledLoop],
+        plant: Plant,
+        *,
+        group: dist.ProcessGroup | None,
+        latency: int,
+        trace: Trace,
+        report_every: int,
     ) -> None:
         self.plant = plant
         self.runners: list[Runner] = []
-        self._senses = senses
+        self.left_out: list[str] = []
+        self._senses = Senses(plant, group, latency)
+        # Ranks may observe different metrics (an evaluation on the first one only), so these are never reduced.
+        self._monitoring = Senses(plant, None, latency)
         self._trace = trace
         self._report_every = report_every
         self._monitors: dict[str, int] = {}
-        self._inputs: list[tuple[Runner, dict[int, int]]] = []
+        self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
+        self._owners: dict[str, str] = {}
         self._open = False
         self._closure = False
         self._handles: list[RemovableHandle] = []
@@ -65,19 +106,27 @@ class Engine:
         ]:
             self._handles.append(optimizer.register_step_pre_hook(_uncompiled(before)))
             self._handles.append(optimizer.register_step_post_hook(_uncompiled(after)))
-        senses.arm()
+            _STEERED.add(optimizer)
+        self._senses.arm()
 
     def close(self, *, keep: bool) -> None:
         """Leave the plant as it was found, or with its knobs where they are."""
         self._end_step()
+        self.plant.forget()
         for handle in self._handles:
             handle.remove()
+        if self._handles:
+            _STEERED.difference_update(self.plant.optimizers)
         self._senses.close()
         for runner in self.runners:
-            if not keep and runner.delivered != runner.found:
-                runner.write(runner.found)
-            for actuator, memory in zip(runner.loop.actuators, runner.memories, strict=True):
-                actuator.release(self.plant, memory)
+            if not keep:
+                runner.restore()
+            runner.release()
+
+    def settle(self) -> None:
+        """Undo what a step that raised has left in place; a closure under way is not disturbed."""
+        if not self._closure:
+            self._end_step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
@@ -87,12 +136,13 @@ class Engine:
             "loops": {runner.name: runner.state_dict() for runner in self.runners},
             "monitors": list(self._monitors),
             "senses": self._senses.state_dict(),
+            "monitoring": self._monitoring.state_dict(),
             "metrics": self.plant.metrics.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence) -> None:
         """Continue from `state_dict`."""
-        self.plant.tick = state["tick"]
+        self._end_step()
         if precedence == "checkpoint":
             here, saved = {runner.name for runner in self.runners}, set(state["loops"])
             if here != saved:
@@ -101,54 +151,70 @@ class Engine:
                     "or load with precedence='recipe'."
                 )
                 raise StateError(msg)
+            for runner in self.runners:
+                runner.check(state["loops"][runner.name])
+        self.plant.tick = state["tick"]
+        if precedence == "checkpoint":
             for name in state["monitors"]:
                 self._monitor(name)
             for runner in self.runners:
                 runner.load_state_dict(state["loops"][runner.name])
             self._senses.load_state_dict(state["senses"])
+            self._monitoring.load_state_dict(state["monitoring"])
             self.plant.metrics.load_state_dict(state["metrics"])
         self._senses.arm()
 
     def _add(self, loop: CoupledLoop) -> None:
+        name = loop.title
+        while name in {runner.name for runner in self.runners}:
+            name += "'"
         try:
-            name = loop.title
-            while name in {runner.name for runner in self.runners}:
-                name += "'"
             runner = Runner(loop, name, self.plant)
-            inputs = {self._senses.add(o, loop.every): i for i, o in enumerate(loop.observers)}
         except AttachError as error:
-            if not loop.optional:
-                raise AttachError(f"Loop {loop.title!r}: {error}") from error
-            self._trace.append(Event(0, f"Loop {loop.title!r} is left out: {error}"))
+            self._leave_out(loop, error)
             return
-        self._refuse_shared_targets(runner)
+        try:
+            self._claim(runner)
+            inputs = self._senses.add(loop.observers, loop.every)
+        except BaseException as error:
+            runner.release()
+            self._owners = {knob: owner for knob, owner in self._owners.items() if owner != name}
+            if not isinstance(error, AttachError):
+                raise
+            self._leave_out(loop, error)
+            return
         self.runners.append(runner)
         self._inputs.append((runner, inputs))
 
-    def _refuse_shared_targets(self, runner: Runner) -> None:
-        def targets(one: Runner) -> frozenset[str]:
-            return frozenset().union(*(actuator.targets(self.plant) for actuator in one.loop.actuators))
+    def _leave_out(self, loop: CoupledLoop, error: AttachError) -> None:
+        """Do without a loop that may be absent."""
+        if not loop.optional:
+            raise AttachError(f"Loop {loop.title!r}: {error}") from error
+        self.left_out.append(f"Loop {loop.title!r} is left out: {error}")
 
-        for other in self.runners:
-            shared = targets(runner) & targets(other)
-            if shared:
-                msg = (
-                    f"A knob must be moved by one loop; got {sorted(shared)[0]!r} in {other.name!r} and "
-                    f"{runner.name!r}. Join the two laws in one loop, or narrow the actuators' globs."
-                )
-                raise AttachError(msg)
+    def _claim(self, runner: Runner) -> None:
+        """Note whose the knobs are; a knob has one owner."""
+        for actuator in runner.loop.actuators:
+            for knob in sorted(actuator.targets(self.plant)):
+                if knob in self._owners:
+                    msg = (
+                        f"A knob must be moved by one actuator; got {knob!r} in {self._owners[knob]!r} and "
+                        f"{runner.name!r}. Join the two laws in one loop, or narrow the actuators' globs."
+                    )
+                    raise AttachError(msg)
+                self._owners[knob] = runner.name
 
     def _before_tick(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._end_step()
-        if _initialising(optimizer):
+        if is_initialising(optimizer):
             return
-        if _found_inf(optimizer):
+        if found_inf(optimizer):
             self.plant.metrics.discard()
             return
         self.plant.forget()
         self.plant.grad_scale = getattr(optimizer, "grad_scale", None)
         # With a closure this step's gradients and losses exist only after it.
-        self._closure = bool(args[1:]) or kwargs.get("closure") is not None
+        self._closure = has_closure(args, kwargs)
         if not self._closure:
             self._sense_and_decide()
         self._senses.before_step()
@@ -160,6 +226,8 @@ class Engine:
             return
         self._end_step()
         if self._closure:
+            self._closure = False
+            self.plant.forget()
             self._sense_and_decide()
         self.plant.tick += 1
         self._senses.after_step()
@@ -185,16 +253,15 @@ class Engine:
         if plant.tick % self._report_every == 0:
             for name in plant.metrics.names:
                 self._monitor(name)
-        with torch.no_grad():
-            self._senses.measure()
-            arrived = self._senses.arrivals()
-            if not arrived:
-                return
-            for name, index in self._monitors.items():
-                if index in arrived:
-                    self._trace.append(Metric(plant.tick, name, arrived[index]))
-            for runner, inputs in self._inputs:
-                self._run(runner, {inputs[i]: value for i, value in arrived.items() if i in inputs})
+        observed = self._monitoring.exchange()
+        for name, index in self._monitors.items():
+            if index in observed:
+                self._trace.append(Metric(plant.tick, name, observed[index]))
+        arrived = self._senses.exchange()
+        if arrived:
+            with torch.no_grad():
+                for runner, inputs in self._inputs:
+                    self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
 
     def _run(self, runner: Runner, fresh: Mapping[int, float]) -> None:
         record = runner.decide(fresh) if fresh else None
@@ -219,7 +286,7 @@ class Engine:
 
     def _monitor(self, name: str) -> None:
         if name not in self._monitors:
-            self._monitors[name] = self._senses.add(Loss(metric=name), self._report_every)
+            (self._monitors[name],) = self._monitoring.add((Loss(metric=name),), self._report_every)
 
     def _warn_of_unread(self) -> None:
         unread = [name for actuator, memory in self._unchecked for name in actuator.unread(self.plant, memory)]
@@ -239,17 +306,3 @@ def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
     """Keep a hook out of a compiled optimizer step."""
     wrapped: Callable[..., None] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
     return wrapped
-
-
-def _initialising(optimizer: Optimizer) -> bool:
-    """Whether this is `torch.distributed.checkpoint` creating optimizer state: no learning rate and no gradient."""
-    if any(float(group["lr"]) != 0.0 for group in optimizer.param_groups):
-        return False
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return not any(bool(g.any()) for g in gradients)
-
-
-def _found_inf(optimizer: Optimizer) -> bool:
-    """Whether `GradScaler` found this step's gradients not finite and the (fused) optimizer will skip it."""
-    found: Tensor | None = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found.item())

@@ -78,7 +78,9 @@ class Metrics:
 
     def _slot(self, name: str) -> _Slot:
         if name not in self._slots:
-            self._slots[name] = _Slot(self._device, self._dtype)
+            # A metric may first be seen in an evaluation; tensors made there could never be written again.
+            with torch.inference_mode(False):
+                self._slots[name] = _Slot(self._device, self._dtype)
         return self._slots[name]
 
 
@@ -114,13 +116,17 @@ class _Slot:
         self.counts.append(0)
         return len(self.counts) - 1
 
-    @torch.no_grad()
     def add(self, value: Tensor | float) -> None:
-        value = value.reshape(()) if isinstance(value, Tensor) else self.pending.new_tensor(value)
-        if self.calls == 0:
-            self.pending.copy_(value, non_blocking=True)
+        if isinstance(value, Tensor):
+            value = value.detach().reshape(())
+            if self.calls == 0:
+                self.pending.copy_(value, non_blocking=True)
+            else:
+                self.pending.add_(value.to(self.pending))
+        elif self.calls == 0:
+            self.pending.fill_(value)
         else:
-            self.pending.add_(value.to(self.pending))
+            self.pending.add_(value)
         self.calls += 1
 
     def commit(self) -> None:

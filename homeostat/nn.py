@@ -37,7 +37,8 @@ class Dial(nn.Module):
         self.integer = integer
         self.watching = False
         self.reads = 0
-        self._value = float(value)
+        # Rounded from the start, so that writing the dial where it stands changes nothing.
+        self._value = self._rounded(value)
         self.register_buffer("position", self._tensor(torch.get_default_device()), persistent=False)
 
     def forward(self) -> Tensor:
@@ -59,7 +60,7 @@ class Dial(nn.Module):
 
     def set(self, value: float) -> float:
         """Move the dial; returns the value it really holds after rounding to its own type."""
-        value = float(round(value)) if self.integer else torch.tensor(value, dtype=torch.float32).item()
+        value = self._rounded(value)
         self._value = value
         self.position.fill_(value)
         return value
@@ -67,6 +68,9 @@ class Dial(nn.Module):
     def reset(self) -> None:
         """Return to the initial value, also after the buffer was materialised with arbitrary content."""
         self.set(self.initial)
+
+    def _rounded(self, value: float) -> float:
+        return float(round(value)) if self.integer else torch.tensor(value, dtype=torch.float32, device="cpu").item()
 
     def _tensor(self, device: torch.device) -> Tensor:
         dtype = torch.int64 if self.integer else torch.float32

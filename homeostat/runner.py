@@ -30,8 +30,14 @@ class Runner:
         self.loop = loop
         self.name = name
         self._plant = plant
-        self.memories = tuple(actuator.init(plant) for actuator in loop.actuators)
-        self.found = self._read()
+        self.memories: tuple[Any, ...] = ()
+        try:
+            for actuator in loop.actuators:
+                self.memories += (actuator.init(plant),)
+            self.found = self.read()
+        except BaseException:
+            self.release()
+            raise
         self._law_state = loop.law.init()
         self._latched: dict[int, float] = {}
         self._positions: tuple[float, ...] | None = None
@@ -66,6 +72,21 @@ class Runner:
         writes = zip(self.loop.actuators, self.memories, values, strict=True)
         return tuple(actuator.write(self._plant, memory, value) for actuator, memory, value in writes)
 
+    def read(self) -> tuple[float, ...]:
+        """Return where the knobs are, in their own units."""
+        reads = zip(self.loop.actuators, self.memories, strict=True)
+        return tuple(actuator.read(self._plant, memory) for actuator, memory in reads)
+
+    def restore(self) -> None:
+        """Put the knobs back to where they were found, whoever moved them since."""
+        if self.read() != self.found:
+            self.write(self.found)
+
+    def release(self) -> None:
+        """Remove whatever besides the knobs' values was placed in the plant."""
+        for actuator, memory in zip(self.loop.actuators, self.memories, strict=False):
+            actuator.release(self._plant, memory)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything the next decision depends on, as plain data."""
         return {
@@ -79,11 +100,11 @@ class Runner:
             "saturated": self._saturated,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict` and put the knobs where they were.
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that is of another law or another number of knobs, before anything is changed.
 
         Raises:
-            StateError: the state is of another law.
+            StateError: it is.
         """
         if state["law"]["kind"] != type(self.loop.law).__name__:
             msg = (
@@ -91,23 +112,31 @@ class Runner:
                 f"{type(self.loop.law).__name__}. Use the saved recipe, or load with precedence='recipe'."
             )
             raise StateError(msg)
+        from_data(self.loop.law.init(), state["law_state"])
+        if len(state["delivered"]) != len(self.delivered):
+            msg = (
+                f"Loop {self.name!r} must resume with as many knobs as it was saved with; got "
+                f"{len(state['delivered'])} for {len(self.delivered)}. Use the saved recipe."
+            )
+            raise StateError(msg)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict` and put the knobs where they were."""
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
         self._tick, self._holds, self._saturated = state["tick"], state["holds"], state["saturated"]
-        self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self._read()
-
-    def _read(self) -> tuple[float, ...]:
-        reads = zip(self.loop.actuators, self.memories, strict=True)
-        return tuple(actuator.read(self._plant, memory) for actuator, memory in reads)
+        self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
 
     def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
         """Return where the knobs are, and which of them something else has moved since the last decision."""
-        values = self._read()
+        values = self.read()
         moved = tuple(
             self._positions is None or not math.isclose(value, delivered, rel_tol=1e-6, abs_tol=1e-12)
             for value, delivered in zip(values, self.delivered, strict=True)
         )
+        # A step of a quantised knob is judged from where it stands, or it would jump back.
+        self.delivered = tuple(v if m else d for v, m, d in zip(values, moved, self.delivered, strict=True))
         kept = self._positions or (0.0,) * len(values)
         positions = tuple(
             # A knob found outside its limits counts as standing at the nearer one.

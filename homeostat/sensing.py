@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,9 +38,10 @@ class Sensor:
         # An "updates" measurement is taken after one step and rides the vector of the next.
         self.measured: Tensor | None = None
 
-    def due(self, tick: int) -> bool:
-        """Whether a reading is wanted at `tick`."""
-        return tick % self.every == 0
+    def close(self) -> None:
+        """Remove the observer's hooks."""
+        for handle in self.handles:
+            handle.remove()
 
 
 class _Flight(NamedTuple):
@@ -69,35 +71,52 @@ class Senses:
         self._group = group
         self._latency = latency
         self._sensors: list[Sensor] = []
+        self._updates: list[Sensor] = []
+        self._activations: list[Sensor] = []
         self._flights: deque[_Flight] = deque()
 
-    def add(self, observer: Observer, every: int) -> int:
-        """Return the index of a sensor for `observer`; loops with equal observers and cadence share one."""
-        for index, sensor in enumerate(self._sensors):
-            if sensor.observer == observer and sensor.every == every:
-                return index
-        self._sensors.append(Sensor(observer, every, self._plant))
-        return len(self._sensors) - 1
+    def add(self, observers: Sequence[Observer], every: int) -> tuple[int, ...]:
+        """Return the indices of sensors for `observers`; equal ones of equal cadence share one.
+
+        Raises:
+            AttachError: the plant has nothing of this kind to measure; no sensor is left behind then.
+        """
+        count = len(self._sensors)
+        try:
+            indices = tuple(self._add(observer, every) for observer in observers)
+        except BaseException:
+            for sensor in self._sensors[count:]:
+                sensor.close()
+            del self._sensors[count:]
+            raise
+        self._updates = [s for s in self._sensors if s.observer.phase == "updates"]
+        self._activations = [s for s in self._sensors if s.observer.phase == "activations"]
+        return indices
 
     def arm(self) -> None:
         """Before a forward pass: ready the activation sensors that are due at this tick."""
-        self._prepare("activations", self._plant.tick)
+        self._prepare(self._activations, self._plant.tick)
 
     def before_step(self) -> None:
         """Before a step changes the weights: ready the update sensors that are due at the next tick."""
-        self._prepare("updates", self._plant.tick + 1)
+        self._prepare(self._updates, self._plant.tick + 1)
 
     def after_step(self) -> None:
         """After the step, with the tick advanced: measure what it did."""
-        for sensor in self._sensors:
-            if sensor.observer.phase == "updates" and sensor.due(self._plant.tick):
+        for sensor in self._updates:
+            if self._plant.tick % sensor.every == 0:
                 sensor.measured = sensor.observer.observe(self._plant, sensor.memory)
 
-    def measure(self) -> None:
-        """Measure what is due at this tick and send it on its way."""
-        due = tuple(i for i, sensor in enumerate(self._sensors) if sensor.due(self._plant.tick))
-        if not due:
-            return
+    def exchange(self) -> dict[int, float]:
+        """Measure what is due at this tick and send it on its way; return the readings that arrive, by sensor."""
+        tick = self._plant.tick
+        due = tuple([i for i, sensor in enumerate(self._sensors) if tick % sensor.every == 0])
+        if due:
+            with torch.no_grad():
+                self._send(due)
+        return self._arrivals() if self._flights else {}
+
+    def _send(self, due: tuple[int, ...]) -> None:
         vector = self._pack([self._observe(self._sensors[i]) for i in due])
         landed = None
         if vector.is_cuda:
@@ -108,8 +127,8 @@ class Senses:
             vector = host
         self._flights.append(_Flight(self._plant.tick + self._latency, due, vector, landed))
 
-    def arrivals(self) -> dict[int, float]:
-        """Return the readings that arrive at this tick by sensor; a non-finite measurement is a reading too."""
+    def _arrivals(self) -> dict[int, float]:
+        # A non-finite measurement is a reading too.
         readings: dict[int, float] = {}
         while self._flights and self._flights[0].arrives <= self._plant.tick:
             flight = self._flights.popleft()
@@ -125,8 +144,7 @@ class Senses:
     def close(self) -> None:
         """Remove every hook and forget what is under way."""
         for sensor in self._sensors:
-            for handle in sensor.handles:
-                handle.remove()
+            sensor.close()
         self._flights.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,15 +159,25 @@ class Senses:
         """Continue from `state_dict`; the sensors must be the same ones."""
         for sensor, history, measured in zip(self._sensors, state["histories"], state["measured"], strict=False):
             sensor.history = from_data(sensor.observer.start(), history)
-            sensor.measured = None if measured is None else torch.tensor(measured, device=self._plant.device)
+            # As wide as the vector it will ride in, so that nothing is rounded.
+            sensor.measured = (
+                None if measured is None else torch.tensor(measured, dtype=self._plant.dtype, device=self._plant.device)
+            )
         self._flights = deque(
             _Flight(arrives, tuple(sensors), torch.tensor(vector, dtype=self._plant.dtype), None)
             for arrives, sensors, vector in state["flights"]
         )
 
-    def _prepare(self, phase: str, tick: int) -> None:
-        for sensor in self._sensors:
-            if sensor.observer.phase == phase and sensor.due(tick):
+    def _add(self, observer: Observer, every: int) -> int:
+        for index, sensor in enumerate(self._sensors):
+            if sensor.observer == observer and sensor.every == every:
+                return index
+        self._sensors.append(Sensor(observer, every, self._plant))
+        return len(self._sensors) - 1
+
+    def _prepare(self, sensors: list[Sensor], tick: int) -> None:
+        for sensor in sensors:
+            if tick % sensor.every == 0:
                 sensor.observer.prepare(self._plant, sensor.memory)
 
     def _observe(self, sensor: Sensor) -> Tensor | None:

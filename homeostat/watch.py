@@ -24,7 +24,8 @@ def start_watching(plant: Plant, dials: Iterable[Dial]) -> bool:
 
 
 def stop_watching(dials: Mapping[str, Dial]) -> tuple[str, ...]:
-    """Stop counting; names the dials that nothing has read."""
+    """Stop counting and leave no count behind; names the dials that nothing has read."""
+    unread = tuple(name for name, dial in dials.items() if dial.reads == 0)
     for dial in dials.values():
-        dial.watching = False
-    return tuple(name for name, dial in dials.items() if dial.reads == 0)
+        dial.watching, dial.reads = False, 0
+    return unread

@@ -1,0 +1,32 @@
+"""What kind of call of an optimizer this is: hooks see more than steps that change weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the step computes loss and gradients itself; `args` begin with the optimizer."""
+    return any(arg is not None for arg in args[1:]) or kwargs.get("closure") is not None
+
+
+def is_initialising(optimizer: Optimizer) -> bool:
+    """Whether this is `torch.distributed.checkpoint` creating optimizer state: no learning rate and no gradient.
+
+    It sets rates on the host, so that a rate on another device, for which one would have to wait, is none of them.
+    """
+    for group in optimizer.param_groups:
+        rate = group.get("lr", 0.0)
+        if (isinstance(rate, Tensor) and rate.device.type != "cpu") or float(rate) != 0.0:
+            return False
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return not any(bool(g.any()) for g in gradients)
+
+
+def found_inf(optimizer: Optimizer) -> bool:
+    """Whether `GradScaler` found this step's gradients not finite and the (fused) optimizer will skip it."""
+    found: Tensor | None = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found.item())
