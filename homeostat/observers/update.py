@@ -49,8 +49,8 @@ class UpdateRatio(Observer):
 
     The update is what a step really did: rate, decay, limits and clipping included. It is taken from a random
     sample, drawn once from `seed`: `elements` of each tensor, at most `tensors` tensors. Measured against all
-    elements (Adam, tests/observers/test_update.py): at 256 elements the error of one tensor's ratio is 9 % at the
-    95th percentile, that of the median over tensors is below 3 %; tensors that small are read exactly.
+    elements (Adam, tests/observers/test_update.py): at 256 elements the error at the 95th percentile is 9 % for one
+    tensor's ratio and 5 % for the median over 8 tensors; tensors that small are read exactly.
 
     Attributes:
         statistic: over tensors; the median does not see a few tensors that have just left zero.
@@ -120,7 +120,8 @@ class UpdateRatio(Observer):
             return None
         update = memory.gather(plant.parameters()) - before
         ratios = _rms(update, memory.mask) / _rms(before, memory.mask).clamp(min=self.floor)
-        return ratios.mean() if self.statistic == "mean" else _median(ratios)
+        reading = ratios.mean() if self.statistic == "mean" else _median(ratios)
+        return reading / memory.shape
 
 
 def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
