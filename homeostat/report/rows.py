@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from homeostat.report.curves import Array, thin
 
 ROW = 190
 TOP, GAP, BOTTOM, LEFT = 34, 46, 40, 58
+# Characters a line of what is told when hovering: what fits a phone.
+TEXT_WIDTH = 34
 
 
 class Rows:
@@ -66,7 +69,7 @@ class Rows:
     ) -> None:
         """Mark moments along one line, whose name stands above its left end."""
         marker = {"color": colours, "symbol": symbol, "size": 8, "line": {"width": 1.5, "color": colours}}
-        told = [escape(text) for text in texts]
+        told = ["<br>".join(map(escape, wrap(text, TEXT_WIDTH))) for text in texts]
         y = np.full(len(x), height)
         self._draw(row, x, y, name, mode="markers", marker=marker, text=told, hovertemplate="%{text}")
         self.level(row, height, color=style.GRID, dash="solid")

@@ -42,7 +42,8 @@ pre {{ overflow-x: auto; background: #F6F7F8; border-radius: 6px; padding: 12px;
   main {{ padding: 20px 10px 40px; }}
   section {{ padding: 14px 12px; }}
   thead {{ display: none; }}
-  tr {{ display: grid; grid-template-columns: 1fr 1fr; column-gap: 24px; padding: 8px 0; border-bottom: 1px solid #E3E6E9; }}
+  tr {{ display: grid; grid-template-columns: 1fr 1fr; column-gap: 24px; padding: 8px 0;
+    border-bottom: 1px solid #E3E6E9; }}
   tr:last-child {{ border-bottom: 0; }}
   td, td:first-child, td:nth-child(2) {{ display: flex; justify-content: space-between; gap: 16px;
     text-align: right; border: 0; padding: 2px 0; }}
