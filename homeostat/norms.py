@@ -38,9 +38,9 @@ def unscaled_norm(plant: Plant, gradients: Sequence[Tensor]) -> Tensor | None:
     return norm
 
 
-def surely(condition: Tensor) -> bool:
-    """Tell whether every element holds, where that is known without waiting: on the CPU; False elsewhere."""
-    return condition.device.type == "cpu" and bool(condition.numpy().all())
+def at_hand(values: Tensor) -> list[bool] | None:
+    """Return boolean `values` where they are known without waiting, on the CPU; None elsewhere."""
+    return values.flatten().tolist() if values.device.type == "cpu" else None
 
 
 def _dense(tensor: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from homeostat.norms import each_norm, gradient_norm, surely
+from homeostat.norms import at_hand, each_norm, gradient_norm
 from homeostat.plant import Plant
 
 
@@ -42,7 +41,6 @@ def test_the_gradient_norm_is_computed_once_a_tick_and_unscaled():
     assert gradient_norm(plant) is not first
 
 
-@pytest.mark.parametrize(("values", "expected"), [([True, True], True), ([True, False], False)])
-def test_surely_knows_on_the_cpu_and_never_asks_another_device(values, expected):
-    assert surely(torch.tensor(values)) is expected
-    assert surely(torch.tensor(values, device="meta")) is False
+def test_values_are_at_hand_on_the_cpu_and_no_other_device_is_asked():
+    assert at_hand(torch.tensor([True, False])) == [True, False]
+    assert at_hand(torch.tensor([True, False], device="meta")) is None

@@ -104,6 +104,15 @@ class Actuator(Part):
         step = round(position / self.quantum) * self.quantum
         return min(max(step, self.coordinate(self.low)), self.coordinate(self.high))
 
+    def fitted(self, plant: Plant) -> Self:
+        """Return this actuator with its limits narrowed to what the plant's knob can make use of.
+
+        Raises:
+            AttachError: nothing is left between the limits, or there is no such knob.
+        """
+        del plant
+        return self
+
     def init(self, plant: Plant) -> Any:
         """Return what is needed to write to `plant` (also what is found there now, for `release`).
 

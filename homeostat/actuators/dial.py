@@ -54,6 +54,19 @@ class DialActuator(Actuator):
             raise ValueError(msg)
         return self
 
+    def fitted(self, plant: Plant) -> Self:
+        """Narrow the limits to the ranges of the dials."""
+        found = plant.modules(self.dials, nn.Dial).values()
+        low = max(self.low, *(dial.low for dial in found))
+        high = min(self.high, *(dial.high for dial in found))
+        if low >= high:
+            msg = (
+                f"{type(self).__name__} must have limits that its dials can reach; got [{self.low:g}, {self.high:g}] "
+                f"for dials under {self.dials!r} that leave [{low:g}, {high:g}]. Move the limits."
+            )
+            raise AttachError(msg)
+        return self.model_copy(update={"low": low, "high": high})
+
     def init(self, plant: Plant) -> _Found:
         """Check that the dials agree, and count their reads from now on."""
         found = plant.modules(self.dials, nn.Dial)

@@ -99,9 +99,7 @@ class Dropout(Actuator):
 
     def _modules(self, plant: Plant) -> dict[str, Module]:
         matching = plant.modules(self.modules, Module)
-        found: dict[str, Module] = {
-            n: m for n, m in matching.items() if isinstance(m, (nn.Dropout, _DropoutNd))
-        }
+        found: dict[str, Module] = {n: m for n, m in matching.items() if isinstance(m, (nn.Dropout, _DropoutNd))}
         if not found:
             msg = (
                 f"{self.modules!r} must match a dropout module of {type(plant.model).__name__}; got no match. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from homeostat.actuators.limit import LimitActuator
-from homeostat.norms import gradient_norm, surely
+from homeostat.norms import at_hand, gradient_norm
 from homeostat.plant import Plant
 
 
@@ -43,7 +43,7 @@ class ClipNorm(LimitActuator):
             return
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
         within = (norm <= memory.value) | ~norm.isfinite()
-        if surely(within):
+        if at_hand(within) == [True]:
             return
         factor = torch.where(within, 1.0, memory.value / norm)
         gradients = [g._values() if g.is_sparse else g for g in plant.gradients()]

@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from homeostat.actuators.limit import LimitActuator
 from homeostat.errors import AttachError
-from homeostat.norms import each_norm, surely
+from homeostat.norms import at_hand, each_norm
 from homeostat.plant import Plant
 
 REFRESH = 10
@@ -125,7 +125,7 @@ class UpdateLimit(LimitActuator):
     tensor can exceed. Adam and AdamW tell beforehand: their update, decay apart, has rms(update) <= lr * `bound`,
     so only tensors for which lr * (bound + weight_decay * rms(weight)) exceeds the limit are copied before
     the step and cut after it. Under another rule every tensor is. At `high` the limit is open. A non-finite update
-    is left as it is: undoing it is a guard's work.
+    stays non-finite: undoing it is a guard's work.
 
     Optimizers that keep weights in their state (Schedule-Free) or estimate their own rate (Prodigy) are refused:
     they would undo the cut. Limit their learning rate instead. The same holds, unseen, for optimizers that keep
@@ -185,17 +185,14 @@ class UpdateLimit(LimitActuator):
         tensors, memory.tensors = memory.tensors, []
         if not tensors:
             return
+        updates = torch._foreach_sub(tensors, memory.before)
+        moved = each_norm(updates)
         allowed = memory.value * torch.maximum(each_norm(memory.before), self.floor * memory.roots)
-        torch._foreach_sub_(memory.before, tensors)
-        moved = each_norm(memory.before)
         within = (moved <= allowed) | ~moved.isfinite()
-        if surely(within):
-            return
-        excess = torch.where(within, 0.0, 1.0 - allowed / moved).unbind()
-        back = [e.to(t.dtype) for e, t in zip(excess, tensors, strict=True)]
-        torch._foreach_mul_(memory.before, back)
-        # Giving back nothing leaves a tensor bit-identical.
-        torch._foreach_add_(tensors, memory.before)
+        share = torch.where(within, 1.0, allowed / moved)
+        known = at_hand(within) or [False] * len(tensors)
+        rows = [row for row, fine in enumerate(known) if not fine]
+        _interpolate(tensors, memory.before, share, rows)
 
     def _suspects(self, optimizer: Optimizer, group: dict[str, Any], sizes: _Sizes, limit: float) -> list[Tensor]:
         """Return the tensors of a group whose coming update cannot be told to stay within `limit`."""
@@ -220,6 +217,16 @@ class UpdateLimit(LimitActuator):
         if type(optimizer) not in {Adam, AdamW} or isinstance(group["lr"], Tensor):
             return math.inf
         return float(group["lr"] * (adam_bound(*group["betas"]) if self.bound is None else self.bound))
+
+
+def _interpolate(tensors: list[Tensor], before: list[Tensor], share: Tensor, rows: list[int]) -> None:
+    """Set each tensor to before + share * (tensor - before); a share of 1 leaves it bit-identical."""
+    if not rows:
+        return
+    ends, starts = [tensors[row] for row in rows], [before[row] for row in rows]
+    # Started from the old weights: of a huge update, little would be left of them after subtracting it again.
+    torch._foreach_lerp_(starts, ends, [share[row].to(end.dtype) for row, end in zip(rows, ends, strict=True)])
+    torch._foreach_copy_(ends, starts)
 
 
 def adam_bound(beta1: float, beta2: float) -> float:

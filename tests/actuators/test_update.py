@@ -1,0 +1,238 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam, AdamW, RMSprop
+
+from homeostat.actuators import LearningRate, UpdateLimit, update
+from homeostat.actuators.update import adam_bound
+from homeostat.errors import AttachError
+from homeostat.plant import Plant
+
+RULES = {
+    "adam": lambda ps: Adam(ps, 0.3, weight_decay=0.1),
+    "adamw": lambda ps: AdamW(ps, 0.3, weight_decay=0.3),
+    "sgd": lambda ps: SGD(ps, 30.0),
+    "momentum": lambda ps: SGD(ps, 30.0, momentum=0.9, nesterov=True),
+    "rmsprop": lambda ps: RMSprop(ps, 0.3),
+}
+
+
+def run_of(make, dtype=torch.float32):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.LayerNorm(32), nn.Tanh(), nn.Linear(32, 3)).to(dtype)
+    nn.init.zeros_(model[3].bias)
+    return Plant(model, (make(model.parameters()),))
+
+
+def backward(plant, tick):
+    x = torch.randn(16, 6, generator=torch.Generator().manual_seed(tick)).to(plant.parameters()[0].dtype)
+    plant.optimizers[0].zero_grad()
+    F.mse_loss(plant.model(x), x[:, :3].sin()).backward()
+
+
+def rms(tensor):
+    return tensor.double().square().mean().sqrt().item()
+
+
+def ratios(plant, before, floor):
+    return [rms(p.detach() - b) / max(rms(b), floor) for p, b in zip(plant.parameters(), before, strict=True)]
+
+
+@pytest.fixture(params=["cpu", "device"])
+def where(request, monkeypatch):
+    """Decide on the host, as on the CPU, or leave every decision to the device."""
+    if request.param == "device":
+        monkeypatch.setattr(update, "at_hand", lambda _: None)
+
+
+@pytest.mark.usefixtures("where")
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("limit", [1e-3, 0.05, 2.0])
+def test_no_tensor_moves_further_than_the_limit_and_none_is_cut_short(make, limit):
+    plant, part = run_of(make), UpdateLimit(start=limit, high=100.0)
+    memory = part.init(plant)
+    cut = 0
+    for tick in range(45):
+        backward(plant, tick)
+        before = [p.detach().clone() for p in plant.parameters()]
+        state = [g["lr"] for g in plant.groups]
+        part.before_step(plant, memory)
+        plant.optimizers[0].step()
+        free = [p.detach().clone() for p in plant.parameters()]
+        part.after_step(plant, memory)
+        wanted = [rms(f - b) / max(rms(b), part.floor) for f, b in zip(free, before, strict=True)]
+        for ratio, want in zip(ratios(plant, before, part.floor), wanted, strict=True):
+            assert ratio == pytest.approx(min(want, limit), rel=1e-3, abs=1e-7)
+        cut += sum(want > limit for want in wanted)
+        assert state == [g["lr"] for g in plant.groups]
+    assert cut > 0 or limit == 2.0
+
+
+@pytest.mark.usefixtures("where")
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES)
+def test_within_the_limit_it_is_bit_identical_to_absent(make):
+    free, limited, part = run_of(make), run_of(make), UpdateLimit(start=1e8, high=1e9)
+    memory = part.init(limited)
+    for plant in (free, limited):
+        plant.optimizers[0].param_groups[0]["lr"] = 1e-2
+    for tick in range(15):
+        for plant in (free, limited):
+            backward(plant, tick)
+        free.optimizers[0].step()
+        part.before_step(limited, memory)
+        limited.optimizers[0].step()
+        part.after_step(limited, memory)
+    assert all(torch.equal(a, b) for a, b in zip(free.parameters(), limited.parameters(), strict=True))
+
+
+def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
+    plant, part = run_of(lambda ps: AdamW(ps, 1e-5)), UpdateLimit(start=0.1)
+    memory = part.init(plant)
+    copied = []
+    for tick in range(35):
+        backward(plant, tick)
+        part.before_step(plant, memory)
+        copied.append(len(memory.tensors))
+        plant.optimizers[0].step()
+        part.after_step(plant, memory)
+    assert copied[:10] == [6] * 10
+    assert copied[10:] == [0] * 25
+
+
+def test_only_the_tensors_that_might_exceed_are_copied():
+    plant, part = run_of(lambda ps: AdamW(ps, 1e-4)), UpdateLimit(start=0.1)
+    memory = part.init(plant)
+    for tick in range(12):
+        backward(plant, tick)
+        part.before_step(plant, memory)
+        copied = {t.data_ptr() for t in memory.tensors}
+        plant.optimizers[0].step()
+        part.after_step(plant, memory)
+    # The gain is 1; the two biases at or near zero count with the floor.
+    assert plant.model[1].weight.data_ptr() not in copied
+    assert plant.model[3].bias.data_ptr() in copied
+
+
+def test_it_judges_the_rate_the_step_really_has():
+    plant, rate, part = run_of(lambda ps: AdamW(ps, 1e-5)), LearningRate(), UpdateLimit(start=0.1)
+    memories = rate.init(plant), part.init(plant)
+    for tick in range(30):
+        if tick == 25:
+            rate.write(plant, memories[0], 1e4)
+        backward(plant, tick)
+        before = [p.detach().clone() for p in plant.parameters()]
+        rate.before_step(plant, memories[0])
+        part.before_step(plant, memories[1])
+        plant.optimizers[0].step()
+        part.after_step(plant, memories[1])
+        rate.after_step(plant, memories[0])
+        assert max(ratios(plant, before, part.floor)) <= 0.1 * (1 + 1e-4)
+
+
+def test_a_tensor_at_zero_can_leave_it():
+    plant, part = run_of(RULES["sgd"]), UpdateLimit(start=0.1, floor=0.01)
+    memory = part.init(plant)
+    backward(plant, 0)
+    part.before_step(plant, memory)
+    plant.optimizers[0].step()
+    part.after_step(plant, memory)
+    assert rms(plant.model[3].bias) == pytest.approx(0.1 * 0.01, rel=1e-4)
+
+
+def test_a_non_finite_update_is_left_to_a_guard():
+    plant, part = run_of(RULES["sgd"]), UpdateLimit(start=0.1)
+    memory = part.init(plant)
+    backward(plant, 0)
+    plant.model[0].weight.grad[0, 0] = torch.inf
+    part.before_step(plant, memory)
+    plant.optimizers[0].step()
+    part.after_step(plant, memory)
+    assert not plant.model[0].weight[0, 0].isfinite()
+    assert plant.model[3].weight.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_limited_too(dtype):
+    plant, part = run_of(RULES["sgd"], dtype), UpdateLimit(start=0.1)
+    memory = part.init(plant)
+    backward(plant, 0)
+    before = [p.detach().clone() for p in plant.parameters()]
+    part.before_step(plant, memory)
+    plant.optimizers[0].step()
+    part.after_step(plant, memory)
+    # Eight bits of mantissa, of a weight ten times the update.
+    assert max(ratios(plant, before, part.floor)) <= 0.1 * (1.05 if dtype == torch.bfloat16 else 1 + 1e-6)
+
+
+def test_opening_the_limit_gives_the_memory_back():
+    plant, part = run_of(RULES["sgd"]), UpdateLimit(start=0.1)
+    memory = part.init(plant)
+    backward(plant, 0)
+    part.before_step(plant, memory)
+    part.after_step(plant, memory)
+    assert memory.before
+    part.write(plant, memory, part.value(part.coordinate(part.high)))
+    part.before_step(plant, memory)
+    assert not memory.before
+    assert not memory.tensors
+
+
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES)
+def test_a_destructive_rate_does_not_destroy(make):
+    limited, free = run_of(make), run_of(make)
+    part = UpdateLimit(start=0.02)
+    memory = part.init(limited)
+    for tick in range(60):
+        for plant in (limited, free):
+            backward(plant, tick)
+        free.optimizers[0].step()
+        part.before_step(limited, memory)
+        limited.optimizers[0].step()
+        part.after_step(limited, memory)
+
+    def loss(plant):
+        x = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
+        return F.mse_loss(plant.model(x), x[:, :3].sin()).item()
+
+    assert loss(limited) < 1.0
+    assert not loss(free) < loss(limited)
+
+
+@settings(max_examples=50)
+@given(st.floats(0.0, 0.95), st.floats(0.9, 0.9999), st.integers(1, 400), st.floats(-8, 8), st.integers(0, 99))
+def test_no_gradient_takes_adam_beyond_its_bound(beta1, beta2, steps, spike, seed):
+    bound = adam_bound(beta1, beta2)
+    # The worst gradients are aligned and grow geometrically; noise and a spike are others.
+    generator = torch.Generator().manual_seed(seed)
+    worst = torch.exp(torch.arange(steps) * math.log(max(beta2, 1e-3) / max(beta1, 1e-3)))
+    noise = torch.randn(steps, generator=generator)
+    noise[-1] = 10.0**spike
+    for gradients in (worst, noise):
+        m = v = 0.0
+        for t, g in enumerate(gradients.double().tolist(), 1):
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+            if v == 0 or math.isinf(v):
+                break
+            reach = abs(m / (1 - beta1**t)) / math.sqrt(v / (1 - beta2**t))
+            assert reach <= bound * (1 + 1e-6)
+
+
+def test_the_default_betas_have_the_bound_of_the_docstring():
+    assert adam_bound(0.9, 0.999) == pytest.approx(7.27, abs=0.005)
+    assert adam_bound(0.95, 0.9) == math.inf
+
+
+@pytest.mark.parametrize("kind", ["weights in the state", "own rate"])
+def test_an_optimizer_that_would_undo_the_cut_is_refused(kind):
+    plant = run_of(RULES["sgd"])
+    if kind == "own rate":
+        plant.optimizers[0].param_groups[0]["d"] = 1e-6
+    else:
+        plant.optimizers[0].eval = lambda: None
+    with pytest.raises(AttachError, match="must have an optimizer that keeps no weights"):
+        UpdateLimit().init(plant)
