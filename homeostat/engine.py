@@ -169,40 +169,33 @@ class Engine:
         while name in {runner.name for runner in self.runners}:
             name += "'"
         try:
+            self._claim(loop, name)
             runner = Runner(loop, name, self.plant)
-        except AttachError as error:
-            self._leave_out(loop, error)
-            return
-        try:
-            self._claim(runner)
-            inputs = self._senses.add(loop.observers, loop.every)
-        except BaseException as error:
-            runner.release()
-            self._owners = {knob: owner for knob, owner in self._owners.items() if owner != name}
-            if not isinstance(error, AttachError):
+            try:
+                inputs = self._senses.add(loop.observers, loop.every)
+            except BaseException:
+                runner.release()
                 raise
-            self._leave_out(loop, error)
+        except AttachError as error:
+            if not loop.optional:
+                raise AttachError(f"Loop {loop.title!r}: {error}") from error
+            self._owners = {knob: owner for knob, owner in self._owners.items() if owner != name}
+            self.left_out.append(f"Loop {loop.title!r} is left out: {error}")
             return
         self.runners.append(runner)
         self._inputs.append((runner, inputs))
 
-    def _leave_out(self, loop: CoupledLoop, error: AttachError) -> None:
-        """Do without a loop that may be absent."""
-        if not loop.optional:
-            raise AttachError(f"Loop {loop.title!r}: {error}") from error
-        self.left_out.append(f"Loop {loop.title!r} is left out: {error}")
-
-    def _claim(self, runner: Runner) -> None:
+    def _claim(self, loop: CoupledLoop, name: str) -> None:
         """Note whose the knobs are; a knob has one owner."""
-        for actuator in runner.loop.actuators:
+        for actuator in loop.actuators:
             for knob in sorted(actuator.targets(self.plant)):
                 if knob in self._owners:
                     msg = (
                         f"A knob must be moved by one actuator; got {knob!r} in {self._owners[knob]!r} and "
-                        f"{runner.name!r}. Join the two laws in one loop, or narrow the actuators' globs."
+                        f"{name!r}. Join the two laws in one loop, or narrow the actuators' globs."
                     )
                     raise AttachError(msg)
-                self._owners[knob] = runner.name
+                self._owners[knob] = name
 
     def _before_tick(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._end_step()
