@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Byte code is made as modules are imported: most of what is installed never is.
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 SOURCES := homeostat echo_reference tests benchmarks
 
 .PHONY: train test clean
@@ -24,11 +24,13 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo 'Installing; this takes a minute or two the first time.'
 	$(PIP) -e '.[echo,espeak]'
 	touch $@
 
 # Only a vocabulary file of openai-whisper is read, so its gigabyte of dependencies stays out.
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo 'Installing; this takes a minute or two the first time.'
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps openai-whisper==20250625
 	touch $@ $(VENV)/.train

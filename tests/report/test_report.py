@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import nn
 
+from homeostat import Homeostat, Loop
 from homeostat.__main__ import main
+from homeostat.actuators import LearningRate
 from homeostat.errors import MissingExtraError
+from homeostat.laws import PID
+from homeostat.observers import UpdateRatio
 from homeostat.report import write_report
 from homeostat.report.curves import last_finite, smooth, thin
 from homeostat.report.figures import knob_range, overview_figure
@@ -162,3 +168,27 @@ def test_the_report_of_a_killed_run_is_made(run_folder: Path, tmp_path: Path) ->
     lines = (run_folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "trace.jsonl").write_bytes(b"".join(islice(lines, 500)) + lines[500][:20])
     assert write_report(tmp_path).stat().st_size > 1e6
+
+
+def test_a_real_controlled_run_is_shown(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    loop = Loop(UpdateRatio(), PID(gain=0.3, integral_time=10.0), LearningRate(low=0.5, high=2.0), setpoint=1e-2)
+    sinks = [JsonLines(tmp_path / "trace.jsonl")]
+    homeostat = Homeostat([loop], name="tiny", sinks=sinks).attach(model, optimizer)
+    for _ in range(60):
+        batch = torch.randn(16, 4)
+        loss = (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+        homeostat.observe(loss=loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    homeostat.detach()
+    run = read_run(tmp_path)
+    (view,) = loop_views(run)
+    assert (view.law, view.readings[0].name, view.knobs[0].name) == ("PID", "UpdateRatio", "LearningRate")
+    assert (view.knobs[0].low, view.knobs[0].high, view.knobs[0].log) == (0.5, 2.0, True)
+    assert view.readings[0].setpoint is not None
+    assert len(view.ticks) >= 5
+    assert "tiny" in write_report(tmp_path).read_text()
