@@ -6,6 +6,7 @@ They are plain modules: a model built from them trains, saves and compiles witho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,13 +27,22 @@ class Dial(nn.Module):
 
     Args:
         value: where the dial starts, and where `reset` returns it to.
+        low: least value that the module can make use of; an actuator's own limits are narrowed to it.
+        high: greatest such value.
         integer: hold an int64 instead of a float32.
+
+    Raises:
+        ValueError: the value lies outside its range.
     """
 
     position: Tensor
 
-    def __init__(self, value: float, *, integer: bool = False) -> None:
+    def __init__(self, value: float, *, low: float = -math.inf, high: float = math.inf, integer: bool = False) -> None:
+        if not low <= value <= high:
+            msg = f"A dial must start within [{low:g}, {high:g}]; got {value:g}. Start it inside, or widen its range."
+            raise ValueError(msg)
         super().__init__()
+        self.low, self.high = low, high
         self.initial = float(value)
         self.integer = integer
         self.watching = False

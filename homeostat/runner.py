@@ -27,12 +27,13 @@ class Runner:
     """
 
     def __init__(self, loop: CoupledLoop, name: str, plant: Plant) -> None:
-        self.loop = loop
+        fitted = tuple(actuator.fitted(plant) for actuator in loop.actuators)
+        self.loop = loop.model_copy(update={"actuators": fitted})
         self.name = name
         self._plant = plant
         self.memories: tuple[Any, ...] = ()
         try:
-            for actuator in loop.actuators:
+            for actuator in fitted:
                 self.memories += (actuator.init(plant),)
             self.found = self.read()
         except BaseException:

@@ -32,10 +32,10 @@ class EchoDials(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.rotary_base = Dial(rotary_base)
-        self.attention_window = Dial(attention_window)
+        self.rotary_base = Dial(rotary_base, low=1.0)
+        self.attention_window = Dial(attention_window, low=0.0)
         self.rotation_penalty = Dial(rotation_penalty)
-        self.embedding_width = Dial(embedding_width)
+        self.embedding_width = Dial(embedding_width, low=1.0, high=embedding_width)
         self.ctc_weight = Dial(ctc_weight)
         self.dropout = Dropout(dropout)
 

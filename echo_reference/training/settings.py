@@ -30,7 +30,7 @@ class TrainSettings(BaseModel):
     final_rate: float = Field(0.05, ge=0, le=1, description="learning rate at the end, relative to the peak")
     warmup: int = Field(50, ge=0, description="steps from 0 to the peak")
     weight_decay: float = Field(0.01, ge=0)
-    augment: bool = Field(True, description="vary tempo, pitch and level, mask bands and spans")
+    augment: bool = Field(False, description="vary tempo, pitch and level, mask bands and spans")
     decoding: Decoding = Field("joint", description="how the final transcripts are made")
     evaluate_every: int = Field(100, ge=1, description="steps between two evaluations on the validation split")
     validation_clips: int = Field(96, ge=1, description="at most this many validation clips")

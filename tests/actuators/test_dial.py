@@ -92,9 +92,9 @@ def test_any_dial_may_take_any_value():
     assert part.write(plant, part.init(plant), -2.5) == -2.5
 
 
-def test_limits_are_narrowed_to_what_the_dial_can_use() -> None:
+def test_limits_are_narrowed_to_what_the_dial_can_use():
     model = torch.nn.Module()
-    model.width = nn.Dial(64.0, low=1.0, high=128.0)
+    model.width = Knob(64.0, low=1.0, high=128.0)
     plant = Plant(model, (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]),))
     fitted = Dial(dials="width", low=0.5, high=4096.0).fitted(plant)
     assert (fitted.low, fitted.high) == (1.0, 128.0)
@@ -102,6 +102,6 @@ def test_limits_are_narrowed_to_what_the_dial_can_use() -> None:
         Dial(dials="width", low=200.0, high=4096.0).fitted(plant)
 
 
-def test_a_dial_outside_its_own_range_is_refused() -> None:
+def test_a_dial_outside_its_own_range_is_refused():
     with pytest.raises(ValueError, match="must start within"):
-        nn.Dial(3.0, low=4.0)
+        Knob(3.0, low=4.0)
