@@ -126,8 +126,8 @@ class _JointSearch:
         # All beams of a clip start equal, so only the first may go on at the first step.
         first = torch.zeros(self.batch, beam, dtype=torch.double, device=device)
         first[:, 1:] = -torch.inf
-        self.attention = first.flatten()
         self.total = first.flatten()
+        self.attention = torch.zeros_like(self.total)
         self.done = torch.zeros(self.batch * beam, dtype=torch.bool, device=device)
         self.history = torch.empty(self.batch * beam, 0, dtype=torch.long, device=device)
 
@@ -138,7 +138,7 @@ class _JointSearch:
         attention = self.attention[:, None] + log_probs[:, self.candidates]
         total = (1 - self.share) * attention + self.share * ctc
         # A finished hypothesis stays as it is: its end mark costs nothing again.
-        total = torch.where(self.done[:, None], -torch.inf, total)
+        total = total.masked_fill((self.done | self.total.isinf())[:, None], -torch.inf)
         total[:, -1] = torch.where(self.done, self.total, total[:, -1])
         count = len(self.candidates)
         self.total, flat = (x.flatten() for x in total.view(self.batch, -1).topk(self.beam))

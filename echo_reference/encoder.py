@@ -24,6 +24,8 @@ class AudioEncoder(nn.Module):
         dials: the model's knobs.
     """
 
+    main_input_name = "input_features"
+
     def __init__(
         self,
         spec: StackSpec,

@@ -13,7 +13,7 @@ IGNORED = -100
 def token_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Mean cross-entropy over the labels (B, L) that are not -100, of `logits` (B, L, V)."""
     return F.cross_entropy(
-        logits.flatten(0, 1).float(),
+        _precise(logits.flatten(0, 1)),
         labels.flatten(),
         ignore_index=IGNORED,
         label_smoothing=label_smoothing,
@@ -32,5 +32,9 @@ def ctc_loss(logits: Tensor, lengths: Tensor | None, labels: Tensor) -> Tensor:
     if lengths is None:
         lengths = torch.full((batch,), size, dtype=torch.long, device=logits.device)
     present = labels != IGNORED
-    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
+    log_probs = _precise(logits).log_softmax(-1).transpose(0, 1)
     return F.ctc_loss(log_probs, labels.clamp_min(0), lengths, present.sum(-1), blank=0, zero_infinity=True)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -103,10 +103,17 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """Start anew: draw every weight again and return every dial to its initial value."""
         self.apply(self._init_weights)
 
-    def get_encoder(self, modality: str | None = None) -> AudioEncoder:
-        """The audio side."""
+    def get_encoder(self, modality: str | None = None) -> EncoderForGeneration:
+        """The audio side, as `generate` calls it."""
         del modality
-        return self.encoder
+        return EncoderForGeneration(self)
+
+    def _prepare_attention_mask_for_generation(
+        self, inputs_tensor: Tensor, generation_config: object, model_kwargs: dict[str, Any]
+    ) -> Tensor:
+        # The library's default counts the second dimension, which here holds mel bands and not frames.
+        del generation_config, model_kwargs
+        return inputs_tensor.new_ones(inputs_tensor.shape[0], inputs_tensor.shape[-1], dtype=torch.long)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding of tokens."""
@@ -245,3 +252,25 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             parts.append(self.dials.rotation_penalty() * defect)
         if parts:
             output.loss = torch.stack(parts).sum()
+
+
+class EncoderForGeneration(nn.Module):
+    """The audio side under the call that `generate` makes."""
+
+    def __init__(self, model: Echo) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self._encode = model.encode
+
+    def forward(
+        self,
+        input_features: Tensor,
+        attention_mask: Tensor | None = None,
+        feature_lengths: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Audio features of `input_features` (B, n_mels, T); what else is asked for is not returned."""
+        del kwargs
+        if feature_lengths is None and attention_mask is not None:
+            feature_lengths = attention_mask.sum(-1)
+        return BaseModelOutput(last_hidden_state=self._encode(input_features, feature_lengths)[0])

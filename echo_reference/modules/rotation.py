@@ -52,7 +52,11 @@ def givens_matrices(angles: Tensor) -> Tensor:
     schedule = givens_schedule(width)[:rounds]
     partner = torch.tensor(schedule, device=angles.device).view(rounds, width)
     feature = torch.arange(width, device=angles.device)
-    index = torch.tensor(_planes(width)[:rounds], device=angles.device).view(rounds, width).expand(*angles.shape[:-1], width)
+    index = (
+        torch.tensor(_planes(width)[:rounds], device=angles.device)
+        .view(rounds, width)
+        .expand(*angles.shape[:-1], width)
+    )
     full = angles.gather(-1, index)[..., None, :]
     sign = torch.where(feature < partner, -1.0, 1.0).to(angles.dtype)[:, None]
     eye = torch.eye(width, device=angles.device, dtype=angles.dtype)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import torch
+
+from echo_reference.modules.rotary import Rotary
+from echo_reference.modules.turn import turn
+from homeostat.nn import Dial
+
+
+def rotary(scales: tuple[float, ...] = (1.0, 0.5), scale: float = 1.0) -> Rotary:
+    return Rotary(8, 2, scales, scale, Dial(100.0))
+
+
+def test_angles_are_position_times_frequency() -> None:
+    module = rotary()
+    angles = module(torch.arange(5))
+    expected = torch.arange(5.0)[:, None] * 100.0 ** (-torch.arange(4.0) / 4)
+    torch.testing.assert_close(angles[0], torch.stack((expected, expected / 2)))
+
+
+def test_a_change_of_base_keeps_what_was_learned() -> None:
+    module = rotary()
+    with torch.no_grad():
+        module.log_frequency_offset.copy_(torch.randn(2, 4))
+    before = module.frequencies()
+    module.base.set(1e4)
+    ratio = module.frequencies() / before
+    torch.testing.assert_close(ratio, (100.0 ** (-torch.arange(4.0) / 4)).expand(2, 4))
+
+
+def test_position_scale_zero_is_the_identity() -> None:
+    qk = torch.randn(2, 5, 2, 4, 8)
+    q, k = turn(qk, rotary(scale=0.0)(torch.arange(5))[0])
+    assert torch.equal(q, qk[:, :, 0].transpose(1, 2))
+    assert torch.equal(k, qk[:, :, 1].transpose(1, 2))
+
+
+def test_products_depend_on_the_distance_alone() -> None:
+    one = torch.randn(1, 1, 2, 2, 8, dtype=torch.float64).expand(1, 9, 2, 2, 8)
+    q, k = turn(one, rotary().double()(torch.arange(9))[0])
+    products = q @ k.mT
+    torch.testing.assert_close(products[..., 1:, 1:], products[..., :-1, :-1])
+
+
+def test_the_fused_turn_has_the_right_first_and_second_derivatives() -> None:
+    qk = torch.randn(2, 3, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    angles = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(turn, (qk, angles))
+    assert torch.autograd.gradgradcheck(turn, (qk, angles))
+    q, k = turn(qk, angles)
+    by_head = angles.repeat_interleave(2, 0).transpose(0, 1)
+    for got, given in ((q, qk[:, :, 0]), (k, qk[:, :, 1])):
+        plane = torch.complex(given[..., :3], given[..., 3:]) * torch.polar(torch.ones_like(by_head), by_head)
+        torch.testing.assert_close(got.transpose(1, 2), torch.cat((plane.real, plane.imag), -1))
+
+
+def test_frequencies_keep_their_precision_under_casts() -> None:
+    module = rotary()
+    torch.nn.init.normal_(module.log_frequency_offset)
+    angles = module(torch.arange(1504))
+    cast = module.to(torch.bfloat16)
+    assert cast.base.value == 100.0
+    assert torch.equal(cast(torch.arange(1504)), angles)
+    assert module.double().position_scale.dtype == torch.float64

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echo_reference.config import EchoConfig
+from echo_reference.errors import ConfigError
+
+MEDIUM = {
+    "n_mels": 80,
+    "n_audio_ctx": 1500,
+    "n_audio_state": 1024,
+    "n_audio_head": 16,
+    "n_audio_layer": 24,
+    "vocab_size": 51865,
+    "n_text_ctx": 448,
+    "n_text_state": 1024,
+    "n_text_head": 16,
+    "n_text_layer": 20,
+    "max_rel_dist": 15,
+    "cross_attention": True,
+    "checkpointing": True,
+    "base": 10000,
+    "bos_token_id": 50257,
+    "eos_token_id": 50257,
+    "pad_token_id": 50257,
+    "decoder_start_token_id": 50258,
+    "is_encoder_decoder": True,
+    "init_std": 0.02,
+}
+
+
+def test_the_defaults_are_the_medium_reference() -> None:
+    config = EchoConfig()
+    assert {name: getattr(config, name) for name in MEDIUM} == MEDIUM
+    assert not hasattr(config, "sliding_window")
+
+
+def test_whisper_names_set_what_they_mean() -> None:
+    config = EchoConfig(
+        d_model=64, encoder_layers=3, decoder_layers=2, encoder_attention_heads=4, num_mel_bins=128, givens_rounds=2
+    )
+    assert (config.n_audio_state, config.n_text_state, config.d_model) == (64, 64, 64)
+    assert (config.n_audio_layer, config.n_text_layer, config.num_hidden_layers) == (3, 2, 2)
+    assert (config.n_audio_head, config.n_mels, config.hidden_size) == (4, 128, 64)
+
+
+def test_a_foreign_dictionary_is_read_by_its_names() -> None:
+    config = EchoConfig(model_type="whisper", d_model=384, encoder_attention_heads=6, decoder_attention_heads=6)
+    assert config.model_type == "echo_reference"
+    assert config.audio().width == config.text().width == 384
+
+
+def test_it_survives_a_round_trip(tmp_path: Path) -> None:
+    config = EchoConfig.preset("digits", frequency_scales=[1.0, 0.5], vocab_size=13)
+    config.save_pretrained(tmp_path)
+    again = EchoConfig.from_pretrained(tmp_path)
+    assert again.to_dict() == config.to_dict()
+    assert again.audio() == config.audio()
+    assert again.text() == config.text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config_version": 99}, "config_version must be 1; got 99. .*release"),
+        ({"subsampling": 3}, "subsampling must be one of"),
+        ({"rotation": "round"}, "rotation must be one of"),
+        ({"n_audio_head": 7}, "n_audio_state must be a multiple"),
+        ({"frequency_scales": (1.0, 2.0, 3.0)}, "multiple of the number of frequency_scales; got '16 heads for 3'"),
+        ({"n_text_local_head": 17}, "n_text_local_head must lie between"),
+        ({"givens_rounds": 63}, "givens_rounds must lie between 0 and 62"),
+        ({"conv_kernel": 4}, "conv_kernel must be odd"),
+        ({"rotation_sharing": "model", "n_text_head": 8}, "head widths of both sides must be equal"),
+    ],
+)
+def test_nonsense_is_refused_in_one_sentence(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EchoConfig(**changes)
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="digits"):
+        EchoConfig.preset("huge")

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from echo_reference.model import Echo
+from homeostat.nn import AttentionTap, Dial, dials
+from tests.echo_reference.small import audio, generic_echo, small_config
+
+TOKENS = torch.tensor([[1, 5, 6, 7, 8, 9], [1, 9, 3, 3, 4, 6]])
+LABELS = torch.tensor([[5, 6, 7, 2, -100], [9, 3, 3, 4, 2]])
+CTC = torch.tensor([[3, 4, 5, -100], [6, 1, 1, 2]])
+
+
+def loss(model: Echo, features: Tensor, lengths: Tensor) -> Tensor:
+    return model(features, feature_lengths=lengths, labels=LABELS, ctc_labels=CTC).loss
+
+
+@pytest.mark.parametrize("window", [0.0, 0.5, 1.0, 2.3, 100.0])
+def test_changing_a_token_changes_no_earlier_logit(window: float) -> None:
+    model = generic_echo().eval()
+    model.dials.attention_window.set(window)
+    before = model(audio(), decoder_input_ids=TOKENS).logits
+    for t in range(6):
+        changed = TOKENS.clone()
+        changed[:, t] = 15
+        after = model(audio(), decoder_input_ids=changed).logits
+        torch.testing.assert_close(after[:, :t], before[:, :t])
+        assert not torch.equal(after[:, t], before[:, t])
+
+
+@pytest.mark.parametrize("sharing", ["model", "layer", "head"])
+@pytest.mark.parametrize("rotation", ["exact", "free", "none"])
+def test_cached_and_uncached_logits_agree_from_position_zero(rotation: str, sharing: str) -> None:
+    model = generic_echo(rotation=rotation, rotation_sharing=sharing).eval()
+    lengths = torch.tensor([40, 23])
+    whole = model(audio(), feature_lengths=lengths, decoder_input_ids=TOKENS).logits
+    cache, steps = None, []
+    for t in range(6):
+        step = model(
+            audio(),
+            feature_lengths=lengths,
+            decoder_input_ids=TOKENS[:, t : t + 1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = step.past_key_values
+        steps.append(step.logits)
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rotation", ["exact", "free"])
+@pytest.mark.parametrize("sharing", ["model", "layer", "head"])
+def test_every_parameter_learns_at_a_generic_point(rotation: str, sharing: str) -> None:
+    model = generic_echo(rotation=rotation, rotation_sharing=sharing, global_bias=True).double()
+    loss(model, audio().double(), torch.tensor([40, 33])).backward()
+    for name, parameter in model.named_parameters():
+        # Position rows beyond the clip have no gradient, so a parameter counts when any element has one.
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-12, name
+
+
+def test_gradients_of_the_positional_parts_are_right() -> None:
+    model = generic_echo(n_audio_layer=1, n_text_layer=1).double()
+    features, lengths = audio().double(), torch.tensor([40, 33])
+    loss(model, features, lengths).backward()
+    wanted = ("offset", "phase", "table", "angles", "angle_scale", "skew", "position_scale", "gate", "gain")
+    for name, parameter in model.named_parameters():
+        if not name.endswith(wanted):
+            continue
+        index = int(parameter.grad.abs().argmax())
+        flat, step = parameter.detach().view(-1), 1e-6
+        values = []
+        for sign in (1, -1):
+            flat[index] += sign * step
+            values.append(loss(model, features, lengths).item())
+            flat[index] -= sign * step
+        numeric = (values[0] - values[1]) / (2 * step)
+        assert parameter.grad.view(-1)[index].item() == pytest.approx(numeric, rel=1e-4, abs=1e-8), name
+
+
+def test_at_a_warm_start_what_opens_the_rest_has_a_gradient() -> None:
+    torch.manual_seed(0)
+    model = Echo(small_config(position_scale=0.0, givens_std=0.0)).double()
+    loss(model, audio().double(), torch.tensor([40, 33])).backward()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("position_scale", "gate", "table", "query_phase.phase")):
+            assert parameter.grad.abs().max() > 1e-12, name
+
+
+def test_a_clip_does_not_depend_on_its_neighbours() -> None:
+    model = generic_echo().double().eval()
+    clip = audio(1, 37).double()
+    alone = model(clip, feature_lengths=torch.tensor([37]), decoder_input_ids=TOKENS[:1])
+    noise = audio(2, 64, seed=3).double()
+    noise[:1, :, :37] = clip
+    together = model(noise, feature_lengths=torch.tensor([37, 64]), decoder_input_ids=TOKENS)
+    torch.testing.assert_close(together.logits[:1], alone.logits)
+    size = alone.ctc_logits.shape[1]
+    assert together.ctc_lengths[0] == size
+    torch.testing.assert_close(together.ctc_logits[:1, :size], alone.ctc_logits)
+
+
+def test_padding_counts_where_the_configuration_says_so() -> None:
+    model = generic_echo(mask_audio=False).eval()
+    padded = torch.nn.functional.pad(audio(1, 37), (0, 27))
+    short = model(audio(1, 37), feature_lengths=torch.tensor([37]), decoder_input_ids=TOKENS[:1]).logits
+    long = model(padded, feature_lengths=torch.tensor([37]), decoder_input_ids=TOKENS[:1]).logits
+    assert (short - long).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("subsampling", [2, 4, 8])
+def test_the_first_token_sees_every_frame(subsampling: int) -> None:
+    model = generic_echo(subsampling=subsampling).eval()
+    features = audio(1, 40).requires_grad_()
+    model(features, decoder_input_ids=TOKENS[:1, :1]).logits.square().sum().backward()
+    assert (features.grad.abs().sum(1) > 0).all()
+
+
+def test_long_audio_in_blocks_equals_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = generic_echo(global_bias=False).double().eval()
+    features, lengths = audio(2, 500).double(), torch.tensor([500, 311])
+    blocked, _ = model.encode(features, lengths)
+    monkeypatch.setattr("echo_reference.modules.attention._SHORT", 10_000)
+    whole, _ = model.encode(features, lengths)
+    torch.testing.assert_close(blocked, whole)
+
+
+def test_the_loss_is_the_sum_of_its_weighted_parts() -> None:
+    model = generic_echo(rotation="free")
+    with torch.no_grad():
+        model.encoder.turner.slots[0].rotation.matrix.mul_(1.1)
+    model.dials.ctc_weight.set(0.7)
+    model.dials.rotation_penalty.set(2.0)
+    out = model(audio(), labels=LABELS, ctc_labels=CTC)
+    torch.testing.assert_close(out.loss, out.ce_loss + 0.7 * out.ctc_loss + 2.0 * out.rotation_defect)
+    assert out.rotation_defect > 0.1
+    assert not out.ce_loss.requires_grad
+
+
+def test_every_dial_is_listed_and_changes_the_result() -> None:
+    model = generic_echo(rotation="free")
+    with torch.no_grad():
+        model.encoder.turner.slots[0].rotation.matrix.mul_(1.1)
+    assert set(model.dials()) == set(dials(model))
+    moved = {"rotary_base": 50.0, "attention_window": 1.5, "rotation_penalty": 1.0, "embedding_width": 20.0}
+    moved |= {"ctc_weight": 0.9, "dropout.rate": 0.5}
+    for name in model.dials():
+        dial = model.get_submodule(name)
+        assert isinstance(dial, Dial)
+        before = loss(model, audio(), torch.tensor([40, 40]))
+        dial.set(moved[name.removeprefix("dials.")])
+        assert (loss(model, audio(), torch.tensor([40, 40])) - before).abs() > 1e-5, name
+        dial.reset()
+
+
+def test_dials_and_angles_keep_their_precision_under_a_cast() -> None:
+    model = generic_echo().to(torch.bfloat16)
+    assert model.dials.rotary_base().dtype == torch.float32
+    assert model.encoder.turner.rotary.position_scale.dtype == torch.float32
+    assert model.encoder.turner.slots[0].rotation.angles.dtype == torch.float32
+    assert model.encoder.blocks[0].attention.q_proj.weight.dtype == torch.bfloat16
+    assert loss(model, audio().bfloat16(), torch.tensor([40, 33])).isfinite()
+
+
+def test_taps_offer_local_and_global_heads_only_when_listened_to() -> None:
+    model = generic_echo()
+    heard: dict[str, tuple[int, ...]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, AttentionTap) and name.startswith("encoder."):
+            module.listener = lambda call, name=name: heard.update({name: call.q.shape})
+    loss(model, audio(), torch.tensor([40, 33]))
+    assert heard["encoder.blocks.1.attention.local_tap"] == (2, 2, 20, 8)
+    assert heard["encoder.blocks.0.attention.global_tap"] == (2, 2, 20, 8)
+
+
+def test_checkpointing_gives_the_same_gradients() -> None:
+    plain, saved = generic_echo(), generic_echo(checkpointing=True)
+    for model in (plain, saved):
+        loss(model, audio(), torch.tensor([40, 33])).backward()
+    for (name, a), (_, b) in zip(plain.named_parameters(), saved.named_parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad), name
+
+
+@pytest.mark.parametrize("sharing", ["model", "head"])
+def test_saved_and_loaded_it_is_the_same_model_with_its_dials_back(tmp_path: Path, sharing: str) -> None:
+    model = generic_echo(base=500.0, dropout=0.125, rotation="free", rotation_sharing=sharing).eval()
+    model.dials.rotary_base.set(77.0)
+    model.save_pretrained(tmp_path)
+    loaded = Echo.from_pretrained(tmp_path).eval()
+    assert {name: dial.value for name, dial in dials(loaded).items()} == {
+        "dials.rotary_base": 500.0,
+        "dials.attention_window": 3.5,
+        "dials.rotation_penalty": pytest.approx(0.01),
+        "dials.embedding_width": 32.0,
+        "dials.ctc_weight": pytest.approx(0.3),
+        "dials.dropout.rate": 0.125,
+    }
+    assert all(dial().item() == dial.value for dial in dials(loaded).values())
+    model.dials.rotary_base.reset()
+    assert torch.equal(
+        loaded(audio(), decoder_input_ids=TOKENS).logits, model(audio(), decoder_input_ids=TOKENS).logits
+    )
+    assert loaded.proj_out.weight is loaded.decoder.tokens.embedding.weight
+
+
+def test_loading_in_half_precision_keeps_angles_whole(tmp_path: Path) -> None:
+    model = generic_echo()
+    model.save_pretrained(tmp_path)
+    loaded = Echo.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert torch.equal(
+        loaded.encoder.turner.rotary.log_frequency_offset, model.encoder.turner.rotary.log_frequency_offset
+    )
+    assert torch.equal(
+        loaded.decoder.blocks[0].attention.query_phase.phase, model.decoder.blocks[0].attention.query_phase.phase
+    )
+    assert loaded.decoder.blocks[0].attention.q_proj.weight.dtype == torch.bfloat16
+
+
+def test_apply_initialization_starts_anew() -> None:
+    model = generic_echo()
+    model.dials.attention_window.set(1.0)
+    model.apply_initialization()
+    assert model.dials.attention_window.value == 3.5
+    assert model.encoder.blocks[0].convolution.gate.item() == 0.0
+    assert model.encoder.turner.slots[0].rotation.skew.abs().max() == 0.0
+    assert model.decoder.blocks[0].attention.q_proj.weight.std().item() == pytest.approx(0.2, rel=0.1)
