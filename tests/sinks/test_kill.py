@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
+import homeostat
 from homeostat.sinks import JsonLines, read_run
 from homeostat.trace import Metric
 
-WRITER = """
-import sys
+# The package's own __init__ imports torch, which takes a child longer than all it does here.
+WRITER = f"""
+import sys, types
+sys.modules["homeostat"] = types.ModuleType("homeostat")
+sys.modules["homeostat"].__path__ = {homeostat.__path__!r}
 from homeostat.sinks import JsonLines
 from homeostat.trace import Metric
 sink = JsonLines(sys.argv[1], block=8)
-sink.open({"version": 1, "homeostat": "0", "tick": 0, "loops": []})
+sink.open({{"version": 1, "homeostat": "0", "tick": 0, "loops": []}})
 print("started", flush=True)
 tick = 0
 while True:
