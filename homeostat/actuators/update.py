@@ -133,9 +133,10 @@ class UpdateLimit(LimitActuator):
 
     Attributes:
         floor: least size a weight counts with, without which a tensor that starts at zero could never move.
-        bound: greatest rms(update) / lr taken for possible under Adam; None for what no sequence of gradients can
-            exceed, (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), 7.3 at the default betas. In ordinary training it
-            does not exceed 1.0, and a smaller bound copies less.
+        bound: greatest rms(update) / lr taken for possible under Adam. The default is the most that ordinary training
+            shows; the limit may then be exceeded, after a sudden growth of all gradients, by at most h / `bound`
+            with h what no sequence of gradients can exceed, (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), 7.3 at the
+            default betas. None takes h itself: the limit then holds always, and nearly every step is copied.
 
     Raises:
         AttachError: the optimizer would undo the cut.
@@ -143,7 +144,7 @@ class UpdateLimit(LimitActuator):
 
     high: float = 10.0
     floor: float = Field(default=1e-3, gt=0)
-    bound: float | None = Field(default=None, gt=0)
+    bound: float | None = Field(default=1.0, gt=0)
 
     # After the learning rate is set, and before anything else touches the weights again.
     order: ClassVar[int] = 20

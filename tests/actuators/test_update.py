@@ -54,7 +54,7 @@ def where(request, monkeypatch):
 @pytest.mark.parametrize("make", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("limit", [1e-3, 0.05, 2.0])
 def test_no_tensor_moves_further_than_the_limit_and_none_is_cut_short(make, limit):
-    plant, part = run_of(make), UpdateLimit(start=limit, high=100.0)
+    plant, part = run_of(make), UpdateLimit(start=limit, high=100.0, bound=None)
     memory = part.init(plant)
     cut = 0
     for tick in range(45):
@@ -90,8 +90,25 @@ def test_within_the_limit_it_is_bit_identical_to_absent(make):
     assert all(torch.equal(a, b) for a, b in zip(free.parameters(), limited.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("rate", [1e-3, 3e-3])
+def test_in_ordinary_training_the_default_bound_is_enough_and_copies_less(rate):
+    copied = {}
+    for bound in (None, 1.0):
+        plant, part = run_of(lambda ps: AdamW(ps, rate)), UpdateLimit(start=0.03, floor=0.03, bound=bound)
+        memory, copied[bound] = part.init(plant), 0
+        for tick in range(150):
+            backward(plant, tick)
+            before = [p.detach().clone() for p in plant.parameters()]
+            part.before_step(plant, memory)
+            copied[bound] += sum(t.numel() for t in memory.tensors)
+            plant.optimizers[0].step()
+            part.after_step(plant, memory)
+            assert max(ratios(plant, before, part.floor)) <= 0.03 * (1 + 1e-4)
+    assert copied[1.0] < copied[None] / (1.5 if rate > 1e-3 else 4)
+
+
 def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
-    plant, part = run_of(lambda ps: AdamW(ps, 1e-5)), UpdateLimit(start=0.1)
+    plant, part = run_of(lambda ps: AdamW(ps, 1e-5)), UpdateLimit(start=0.1, bound=None)
     memory = part.init(plant)
     copied = []
     for tick in range(35):
@@ -105,7 +122,7 @@ def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
 
 
 def test_only_the_tensors_that_might_exceed_are_copied():
-    plant, part = run_of(lambda ps: AdamW(ps, 1e-4)), UpdateLimit(start=0.1)
+    plant, part = run_of(lambda ps: AdamW(ps, 1e-4)), UpdateLimit(start=0.1, bound=None)
     memory = part.init(plant)
     for tick in range(12):
         backward(plant, tick)
