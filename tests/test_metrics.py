@@ -1,0 +1,110 @@
+"""Slots for observed numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeostat.errors import HomeostatError
+from homeostat.metrics import Metrics
+
+
+def metrics() -> Metrics:
+    return Metrics(torch.device("cpu"), torch.float64)
+
+
+values = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(st.lists(values, max_size=4), min_size=1, max_size=6), st.data())
+def test_a_reader_takes_the_mean_over_ticks_of_the_mean_over_calls(ticks, data):
+    m = metrics()
+    readers = [m.reader("loss"), m.reader("loss")]
+    kept: list[list[float]] = [[], []]
+    for calls in ticks:
+        for value in calls:
+            m.observe("loss", value)
+        m.commit()
+        for reader, means in zip(readers, kept, strict=True):
+            if calls:
+                means.append(sum(calls) / len(calls))
+            if data.draw(st.booleans()):
+                taken = reader.take()
+                assert (taken is None) == (not means)
+                if taken is not None:
+                    assert taken.item() == pytest.approx(sum(means) / len(means), rel=1e-12, abs=1e-9)
+                means.clear()
+
+
+@pytest.mark.parametrize(
+    "value", [2.0, 2, True, np.float32(2), torch.tensor(2), torch.tensor([[2.0]]), torch.tensor(2.0).bfloat16()]
+)
+def test_any_number_is_welcome(value):
+    m = metrics()
+    reader = m.reader("x")
+    for _ in range(2):
+        m.observe("x", value)
+    m.commit()
+    assert reader.take().item() == float(value)
+
+
+def test_a_value_is_copied_and_its_graph_is_not_kept():
+    m = metrics()
+    reader = m.reader("loss")
+    loss = torch.tensor(4.0, requires_grad=True) * 1
+    m.observe("loss", loss)
+    with torch.no_grad():
+        loss /= 4
+    m.commit()
+    taken = reader.take()
+    assert taken.item() == 4.0
+    assert not taken.requires_grad
+
+
+def test_what_is_seen_first_in_an_evaluation_can_be_seen_again_in_training():
+    m = metrics()
+    with torch.inference_mode():
+        m.observe("validation_loss", torch.tensor(1.0))
+    m.observe("validation_loss", torch.tensor(3.0))
+    reader = m.reader("validation_loss")
+    m.commit()
+    assert reader.take().item() == 2.0
+
+
+def test_discarded_calls_count_nowhere():
+    m = metrics()
+    reader = m.reader("loss")
+    m.observe("loss", 5.0)
+    m.discard()
+    m.commit()
+    assert reader.take() is None
+    m.observe("loss", 1.0)
+    m.commit()
+    assert reader.take().item() == 1.0
+
+
+def test_more_than_one_number_is_refused():
+    with pytest.raises(HomeostatError, match=r"'loss' must be one number; got shape \(3,\)"):
+        metrics().observe("loss", torch.zeros(3))
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5), st.booleans())
+def test_state_continues_the_interval(seen, pending):
+    first, second = metrics(), metrics()
+    readers = [m.reader("loss") for m in (first, second)]
+    for value in seen:
+        first.observe("loss", value)
+        first.commit()
+    if pending:
+        first.observe("loss", 1.0)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for m in (first, second):
+        m.observe("loss", 7.0)
+        m.commit()
+    taken = [reader.take() for reader in readers]
+    assert torch.equal(taken[0], taken[1]) or (taken[0].isnan() and taken[1].isnan())
