@@ -72,7 +72,7 @@ class TokenEmbedding(nn.Module):
         edge = width / 16
         index = torch.arange(width, device=self.embedding.weight.device, dtype=torch.float32)
         m = ((self.active() * (1 + edge / width) - index) / edge).clamp(0.0, 1.0)
-        return m * (width / m.square().sum()).sqrt()
+        return m * (m.square().sum() / width).rsqrt()
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Vectors of the tokens, (B, T, d)."""
@@ -81,4 +81,5 @@ class TokenEmbedding(nn.Module):
 
     def masked(self, hidden_BTC: Tensor) -> Tensor:
         """Hidden features as the tied output layer shall see them."""
-        return hidden_BTC * self.mask().to(hidden_BTC.dtype)
+        masked: Tensor = hidden_BTC * self.mask().to(hidden_BTC.dtype)
+        return masked

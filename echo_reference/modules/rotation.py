@@ -38,7 +38,7 @@ def givens_schedule(width: int) -> tuple[tuple[int, ...], ...]:
 def _planes(width: int) -> tuple[tuple[int, ...], ...]:
     rounds = []
     for partner in givens_schedule(width):
-        lower = sorted(min(pair) for pair in enumerate(partner) if pair[0] < pair[1])
+        lower = [i for i, j in enumerate(partner) if i < j]
         rounds.append(tuple(lower.index(min(pair)) for pair in enumerate(partner)))
     return tuple(rounds)
 
@@ -52,11 +52,8 @@ def givens_matrices(angles: Tensor) -> Tensor:
     schedule = givens_schedule(width)[:rounds]
     partner = torch.tensor(schedule, device=angles.device).view(rounds, width)
     feature = torch.arange(width, device=angles.device)
-    index = (
-        torch.tensor(_planes(width)[:rounds], device=angles.device)
-        .view(rounds, width)
-        .expand(*angles.shape[:-1], width)
-    )
+    plane = torch.tensor(_planes(width)[:rounds], device=angles.device).view(rounds, width)
+    index = plane.expand(*angles.shape[:-1], width)
     full = angles.gather(-1, index)[..., None, :]
     sign = torch.where(feature < partner, -1.0, 1.0).to(angles.dtype)[:, None]
     eye = torch.eye(width, device=angles.device, dtype=angles.dtype)

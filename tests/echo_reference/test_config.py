@@ -47,7 +47,8 @@ def test_whisper_names_set_what_they_mean() -> None:
 
 
 def test_a_foreign_dictionary_is_read_by_its_names() -> None:
-    config = EchoConfig(model_type="whisper", d_model=384, encoder_attention_heads=6, decoder_attention_heads=6)
+    whisper = {"model_type": "whisper", "d_model": 384, "encoder_attention_heads": 6, "decoder_attention_heads": 6}
+    config = EchoConfig(**whisper)
     assert config.model_type == "echo_reference"
     assert config.audio().width == config.text().width == 384
 

@@ -77,10 +77,8 @@ def test_joint_decoding_spans_both_heads() -> None:
     model.proj_out.weight.data[9:] = 0.0
     alone = joint(model, audio(3), LENGTHS, ctc_share=0.0, beam=1, max_new_tokens=6)
     text = set(range(3, 9)) | {2}
-    expected = [
-        list(itertools.takewhile(lambda t: t in text, row))
-        for row in greedy(model, audio(3), LENGTHS, max_new_tokens=6)
-    ]
+    rows = greedy(model, audio(3), LENGTHS, max_new_tokens=6)
+    expected = [list(itertools.takewhile(lambda t: t in text, row)) for row in rows]
     assert [a[: len(e)] for a, e in zip(alone, expected, strict=True)] == expected
     by_ctc = joint(model, audio(3), LENGTHS, ctc_share=1.0, beam=8, max_new_tokens=20)
     audio_features, lengths = model.encode(audio(3), LENGTHS)

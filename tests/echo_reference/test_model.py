@@ -40,13 +40,8 @@ def test_cached_and_uncached_logits_agree_from_position_zero(rotation: str, shar
     whole = model(audio(), feature_lengths=lengths, decoder_input_ids=TOKENS).logits
     cache, steps = None, []
     for t in range(6):
-        step = model(
-            audio(),
-            feature_lengths=lengths,
-            decoder_input_ids=TOKENS[:, t : t + 1],
-            past_key_values=cache,
-            use_cache=True,
-        )
+        given = {"decoder_input_ids": TOKENS[:, t : t + 1], "past_key_values": cache, "use_cache": True}
+        step = model(audio(), feature_lengths=lengths, **given)
         cache = step.past_key_values
         steps.append(step.logits)
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-4)
@@ -201,9 +196,7 @@ def test_saved_and_loaded_it_is_the_same_model_with_its_dials_back(tmp_path: Pat
     }
     assert all(dial().item() == dial.value for dial in dials(loaded).values())
     model.dials.rotary_base.reset()
-    assert torch.equal(
-        loaded(audio(), decoder_input_ids=TOKENS).logits, model(audio(), decoder_input_ids=TOKENS).logits
-    )
+    assert torch.equal(*(m(audio(), decoder_input_ids=TOKENS).logits for m in (model, loaded)))
     assert loaded.proj_out.weight is loaded.decoder.tokens.embedding.weight
 
 
@@ -211,12 +204,8 @@ def test_loading_in_half_precision_keeps_angles_whole(tmp_path: Path) -> None:
     model = generic_echo()
     model.save_pretrained(tmp_path)
     loaded = Echo.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert torch.equal(
-        loaded.encoder.turner.rotary.log_frequency_offset, model.encoder.turner.rotary.log_frequency_offset
-    )
-    assert torch.equal(
-        loaded.decoder.blocks[0].attention.query_phase.phase, model.decoder.blocks[0].attention.query_phase.phase
-    )
+    for name in ("encoder.turner.rotary.log_frequency_offset", "decoder.blocks.0.attention.query_phase.phase"):
+        assert torch.equal(loaded.get_parameter(name), model.get_parameter(name))
     assert loaded.decoder.blocks[0].attention.q_proj.weight.dtype == torch.bfloat16
 
 
