@@ -242,10 +242,10 @@ class Engine:
 
     def _sense_and_decide(self) -> None:
         plant = self.plant
+        # Before the tick is closed, so that a metric's first value is not lost to its reader.
+        for name in plant.metrics.names if len(plant.metrics.names) > len(self._monitors) else ():
+            self._monitor(name)
         plant.metrics.commit()
-        if plant.tick % self._report_every == 0:
-            for name in plant.metrics.names:
-                self._monitor(name)
         observed = self._monitoring.exchange()
         for name, index in self._monitors.items():
             if index in observed:
