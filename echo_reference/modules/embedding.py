@@ -71,7 +71,8 @@ class TokenEmbedding(nn.Module):
         width = self.embedding.embedding_dim
         edge = width / 16
         index = torch.arange(width, device=self.embedding.weight.device, dtype=torch.float32)
-        m = ((self.active() * (1 + edge / width) - index) / edge).clamp(0.0, 1.0)
+        active: Tensor = self.active()
+        m = ((active * (1 + edge / width) - index) / edge).clamp(0.0, 1.0)
         return m * (m.square().sum() / width).rsqrt()
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
