@@ -114,6 +114,9 @@ class Homeostat:
         group = process_group
         if group is None and dist.is_available() and dist.is_initialized():
             group = dist.group.WORLD
+        if group is not None and dist.get_rank(group) != 0:
+            # Every rank decides alike; a file or a dashboard has one writer.
+            self.trace.sinks = ()
         refuse_unsteerable((optimizer, *others))
         plant = Plant(model, (optimizer, *others))
         lag = latency if latency is not None else int(plant.device.type != "cpu")

@@ -20,6 +20,7 @@ from homeostat.actuators import Dropout, LearningRate, UpdateLimit
 from homeostat.laws import PID
 from homeostat.loop import AnyLoop
 from homeostat.observers import GeneralizationGap, Loss, UpdateRatio
+from homeostat.sinks import JsonLines
 
 STEPS = 12
 NAN_AT = 6
@@ -41,7 +42,8 @@ def main(rank: int, folder: Path) -> None:
     bare = nn.Sequential(nn.Linear(8, 16), hnn.Dropout(0.1), nn.ReLU(), nn.Linear(16, 1))
     model = DistributedDataParallel(bare)
     optimizer = AdamW(model.parameters(), lr=1e-2)
-    homeostat = Homeostat(loops(), report_every=2).attach(model, optimizer)
+    sinks = [JsonLines(folder / "trace.jsonl")]
+    homeostat = Homeostat(loops(), report_every=2, sinks=sinks).attach(model, optimizer)
     generator = torch.Generator().manual_seed(rank)
     losses: list[float] = []
 
@@ -67,7 +69,8 @@ def main(rank: int, folder: Path) -> None:
     }
     state = homeostat.state_dict()
     homeostat.detach()
-    homeostat = Homeostat(loops(), report_every=2).attach(model, optimizer)
+    sinks = [JsonLines(folder / "trace.jsonl")]
+    homeostat = Homeostat(loops(), report_every=2, sinks=sinks).attach(model, optimizer)
     homeostat.load_state_dict(state)
     for number in range(STEPS, STEPS + 5):
         step(number)

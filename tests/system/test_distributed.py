@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from homeostat.sinks import read_run
+
 WORKER = Path(__file__).with_name("ranks.py")
 
 
@@ -33,7 +35,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         for worker in workers:
             worker.kill()
             worker.communicate()
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [
+        {**json.loads((folder / f"{rank}.json").read_text()), "trace": str(folder / "trace.jsonl")} for rank in range(2)
+    ]
 
 
 def test_both_ranks_gave_the_same_commands(ranks):
@@ -71,3 +75,8 @@ def test_metrics_are_recorded_on_the_rank_that_observed_them(ranks):
 def test_a_resumed_run_goes_on_alike(ranks):
     assert ranks[0]["resumed"] == ranks[1]["resumed"]
     assert len(set(ranks[0]["resumed"])) > 1
+
+
+def test_one_rank_writes_the_trace(ranks):
+    ticks = read_run(ranks[0]["trace"]).loops["learning_rate"]["tick"].tolist()
+    assert ticks == ranks[0]["loops"]["learning_rate"]["tick"]
