@@ -1,0 +1,175 @@
+"""A loop at work: readings in, knob moved, reasons told."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.optim import SGD
+
+from homeostat import CoupledLoop, Loop, Profile
+from homeostat import nn as hnn
+from homeostat.actuators import Dial
+from homeostat.laws import PID, Hold, MatrixPI, Schedule
+from homeostat.laws.law import Decision, Input, Law
+from homeostat.observers import GradientNorm, Loss
+from homeostat.plant import Plant
+from homeostat.runner import Runner
+
+
+def plant() -> Plant:
+    model = nn.ModuleDict({"knob": hnn.Dial(1.0), "other": hnn.Dial(1.0), "body": nn.Linear(2, 1)})
+    return Plant(model, (SGD(model.parameters(), lr=0.1),))
+
+
+def knob(**fields: Any) -> Dial:
+    return Dial(**{"dials": "knob", "low": 0.5, "high": 4.0, **fields})
+
+
+def runner(law: Law, actuator: Dial | None = None, **fields: Any) -> tuple[Runner, Plant]:
+    p = plant()
+    loop = Loop(Loss(), law, actuator or knob(), **{"every": 1, **fields}).coupled()
+    return Runner(loop, "r", p), p
+
+
+def course(*values: float) -> Schedule:
+    return Schedule(profile=Profile(points=tuple(enumerate(values)), interpolation="step"))
+
+
+class Recorder(Law):
+    """Keeps the knob and remembers what it was given."""
+
+    def init(self) -> tuple[tuple[float, ...], ...]:
+        return ()
+
+    def update(self, state: Any, given: Input) -> Decision:
+        seen = (*given.readings, *given.setpoints, *given.admitted, *map(float, given.moved), float(given.elapsed))
+        return Decision(given.admitted, (*state, seen), {"seen": float(len(state))})
+
+
+class Broken(Law):
+    """Answers with no number."""
+
+    def init(self) -> tuple[()]:
+        return ()
+
+    def update(self, state: tuple[()], given: Input) -> Decision:
+        return Decision((math.nan for _ in given.admitted), state, {})
+
+
+def test_a_law_is_told_reading_setpoint_position_and_elapsed_ticks():
+    r, p = runner(Recorder(), setpoint=2.0, every=5)
+    for tick, reading in ((0, 7.0), (5, 8.0), (11, 9.0)):
+        p.tick = tick
+        r.decide({0: reading})
+    # Reading, setpoint, position, whether it was found, ticks since the last decision.
+    assert r._law_state == ((7.0, 2.0, 1.0, 1.0, 5.0), (8.0, 2.0, 1.0, 0.0, 5.0), (9.0, 2.0, 1.0, 0.0, 6.0))
+
+
+def test_the_record_tells_command_admitted_and_delivered_in_the_knobs_units():
+    r, p = runner(course(math.log(100.0)), knob(scale="log", slew=math.log(2.0), quantum=math.log(2.0) * 2))
+    record = r.decide({0: 3.0})
+    assert record.commands == pytest.approx((100.0,))
+    assert record.admitted == pytest.approx((2.0,))
+    assert record.delivered == (1.0,)
+    assert record.limits == ("slew", "quantised")
+    p.tick = 1
+    record = r.decide({0: 3.0})
+    assert record.admitted == pytest.approx((4.0,))
+    assert record.delivered == pytest.approx((4.0,))
+    assert p.model["knob"].value == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("wanted", "limit", "stands"), [(-3.0, "low", 0.5), (99.0, "high", 4.0)])
+def test_limits_are_kept_and_told(wanted, limit, stands):
+    r, p = runner(course(wanted))
+    record = r.decide({0: 1.0})
+    assert (record.commands, record.admitted, record.limits) == ((wanted,), (stands,), (limit,))
+    assert p.model["knob"].value == stands
+
+
+def test_a_command_that_is_no_number_holds():
+    r, p = runner(Broken())
+    record = r.decide({0: 1.0})
+    assert record.limits == ("held",)
+    assert p.model["knob"].value == 1.0
+
+
+def test_a_loop_of_several_readings_decides_once_all_were_seen():
+    law = MatrixPI(gain=((0.1, 0.0), (0.0, 0.1)), integral=((0.1, 0.0), (0.0, 0.1)), tracking_time=10.0)
+    loop = CoupledLoop(
+        observers=(Loss(), GradientNorm()),
+        law=law,
+        actuators=(knob(), knob(dials="other")),
+        setpoints=(1.0, 1.0),
+    )
+    r = Runner(loop, "r", plant())
+    assert r.decide({0: 2.0}) is None
+    assert r.decide({1: 3.0}).readings == (2.0, 3.0)
+    # The other reading is the last one seen.
+    assert r.decide({0: 5.0}).readings == (5.0, 3.0)
+
+
+def test_an_unmoved_knob_is_not_written():
+    r, p = runner(Hold())
+    version = p.model["knob"].position._version
+    for _ in range(3):
+        r.decide({0: 1.0})
+    assert p.model["knob"].position._version == version
+
+
+def test_restore_puts_the_knob_back_and_release_stops_the_count():
+    r, p = runner(course(3.0))
+    r.decide({0: 1.0})
+    assert p.model["knob"].value == 3.0
+    r.restore()
+    assert p.model["knob"].value == 1.0
+    assert p.model["knob"].watching
+    r.release()
+    assert not p.model["knob"].watching
+
+
+readings = st.lists(st.floats(-10, 10) | st.just(math.nan), min_size=1, max_size=12)
+
+
+@given(readings, st.integers(0, 12), st.floats(0.1, 5.0), st.none() | st.floats(0.05, 1.0))
+def test_state_continues_bit_equal(values, cut, gain, quantum):
+    def make() -> tuple[Runner, Plant]:
+        law = PID(gain=gain, integral_time=3.0)
+        return runner(law, knob(slew=0.5, quantum=quantum), setpoint=1.0, safe=2.0, patience=2)
+
+    def go(r: Runner, p: Plant, start: int, numbers: list[float]) -> list[str]:
+        records = []
+        for tick, value in enumerate(numbers, start):
+            p.tick = tick
+            records.append(repr(r.decide({0: value})))
+        return records
+
+    whole, p = make()
+    told = go(whole, p, 0, values)
+    first, p1 = make()
+    before = go(first, p1, 0, values[:cut])
+    second, p2 = make()
+    state = json.loads(json.dumps(first.state_dict()))
+    second.check(state)
+    second.load_state_dict(state)
+    assert before + go(second, p2, cut, values[cut:]) == told
+    assert torch.equal(p2.model["knob"](), p.model["knob"]())
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=10), st.none() | st.floats(0.01, 1.0))
+def test_a_knob_never_leaves_its_limits(values, slew):
+    r, p = runner(PID(gain=5.0, integral_time=2.0), knob(slew=slew), setpoint=0.0, patience=1000)
+    for tick, value in enumerate(values):
+        p.tick = tick
+        before = p.model["knob"].value
+        r.decide({0: value})
+        after = p.model["knob"].value
+        assert 0.5 <= after <= 4.0
+        assert slew is None or abs(after - before) <= slew * (1 + 1e-6)
