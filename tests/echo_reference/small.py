@@ -23,6 +23,7 @@ def small_config(**changes: object) -> EchoConfig:
         "n_text_layer": 2,
         "max_rel_dist": 3,
         "frequency_scales": (1.0, 0.25),
+        "rotation": "exact",
         "givens_rounds": 4,
         "attention_window": 3.5,
         "conv_kernel": 5,

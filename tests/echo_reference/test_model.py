@@ -141,7 +141,7 @@ def test_every_dial_is_listed_and_changes_the_result() -> None:
     with torch.no_grad():
         model.encoder.turner.slots[0].rotation.matrix.mul_(1.1)
     assert set(model.dials()) == set(dials(model))
-    moved = {"rotary_base": 50.0, "attention_window": 1.5, "rotation_penalty": 1.0, "embedding_width": 20.0}
+    moved = {"rotary_base": 50.0, "attention_window": 1.5, "rotation_penalty": 3.0, "embedding_width": 20.0}
     moved |= {"ctc_weight": 0.9, "dropout.rate": 0.5}
     for name in model.dials():
         dial = model.get_submodule(name)
@@ -189,7 +189,7 @@ def test_saved_and_loaded_it_is_the_same_model_with_its_dials_back(tmp_path: Pat
     assert {name: dial.value for name, dial in dials(loaded).items()} == {
         "dials.rotary_base": 500.0,
         "dials.attention_window": 3.5,
-        "dials.rotation_penalty": pytest.approx(0.01),
+        "dials.rotation_penalty": 1.0,
         "dials.embedding_width": 32.0,
         "dials.ctc_weight": pytest.approx(0.3),
         "dials.dropout.rate": 0.125,
