@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -89,25 +90,27 @@ class Trace:
         self.capacity = capacity
         self.sinks = tuple(sinks)
         self.events: list[Event] = []
-        self._tables: dict[tuple[str, str], _Table] = {}
+        # Kept as they come and turned into columns when asked for: a decision must cost little.
+        self._records: dict[str, deque[Record]] = {}
+        self._metrics: dict[str, deque[Metric]] = {}
 
     @property
     def loops(self) -> list[str]:
         """Names of the loops that have decided."""
-        return [name for kind, name in self._tables if kind == "loop"]
+        return list(self._records)
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics recorded."""
-        return [name for kind, name in self._tables if kind == "metric"]
+        return list(self._metrics)
 
     def append(self, entry: Entry) -> None:
         """Keep one entry and hand it to every sink."""
         match entry:
             case Record():
-                self._table("loop", entry.loop).append(row(entry))
+                self._records.setdefault(entry.loop, deque(maxlen=self.capacity)).append(entry)
             case Metric():
-                self._table("metric", entry.name).append({"tick": entry.tick, "value": entry.value})
+                self._metrics.setdefault(entry.name, deque(maxlen=self.capacity)).append(entry)
             case Event():
                 self.events = [*self.events, entry][-self.capacity :]
         for sink in self.sinks:
@@ -119,17 +122,11 @@ class Trace:
         `tick`, then for i = 0, 1, ...: `reading.i`, `setpoint.i`, `command.i`, `admitted.i`, `delivered.i`;
         one 0/1 column for each of `LIMITS`, and `term.<name>` for what the law reported.
         """
-        return self._tables["loop", name].columns()
+        return _columns(row(record) for record in self._records[name])
 
     def metric(self, name: str) -> dict[str, NDArray[np.float64]]:
         """Columns `tick` and `value` of a metric, oldest first."""
-        return self._tables["metric", name].columns()
-
-    def _table(self, kind: str, name: str) -> _Table:
-        key = (kind, name)
-        if key not in self._tables:
-            self._tables[key] = _Table(self.capacity)
-        return self._tables[key]
+        return _columns({"tick": metric.tick, "value": metric.value} for metric in self._metrics[name])
 
 
 def row(record: Record) -> dict[str, float]:
@@ -152,24 +149,8 @@ def row(record: Record) -> dict[str, float]:
     return flat
 
 
-class _Table:
-    """A ring of rows; columns appear as they are first written, NaN before that."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._rows = 0
-        self._data: dict[str, NDArray[np.float64]] = {}
-
-    def append(self, row: Mapping[str, float]) -> None:
-        at = self._rows % self._capacity
-        for name in row.keys() - self._data.keys():
-            self._data[name] = np.full(self._capacity, np.nan)
-        for name, column in self._data.items():
-            column[at] = row.get(name, np.nan)
-        self._rows += 1
-
-    def columns(self) -> dict[str, NDArray[np.float64]]:
-        if self._rows <= self._capacity:
-            return {name: column[: self._rows].copy() for name, column in self._data.items()}
-        at = self._rows % self._capacity
-        return {name: np.roll(column, -at) for name, column in self._data.items()}
+def _columns(rows: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """Turn rows into columns, in the order in which they first appear, NaN where a row lacks one."""
+    rows = list(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}
