@@ -49,7 +49,8 @@ def read_run(path: str | Path) -> Run:
     """Read a trace that `JsonLines` wrote; also while it is being written, or after a kill.
 
     A torn last line is ignored. Where the run was resumed at tick t, what an earlier process recorded at t or
-    later is dropped: the resumed run did those ticks anew.
+    later is dropped once the resumed run records anything: it did those ticks anew. A process that opened the trace
+    and decided nothing (it attached, and then loaded a state) drops nothing.
 
     Args:
         path: the file, or the folder that holds `trace.jsonl`.
@@ -79,6 +80,9 @@ class _Reader:
         self._loops: dict[str, _Growing] = {}
         self._metrics: dict[str, _Growing] = {}
         self._events: list[Event] = []
+        # What the last opening of the trace waits with until something is recorded.
+        self._resumed_at: int | None = None
+        self._new_events: list[Event] = []
 
     def take(self, number: int, line: bytes) -> None:
         try:
@@ -87,23 +91,38 @@ class _Reader:
                 self._describe(fields["run"])
             elif self._description is None:
                 self._refuse(f"line {number} before any description of the run")
-            elif "loop" in fields:
-                record = _record(fields)
-                self._loops.setdefault(record.loop, _Growing()).append(row(record))
-            elif "metric" in fields:
-                value = {"tick": fields["tick"], "value": float(fields["value"])}
-                self._metrics.setdefault(fields["metric"], _Growing()).append(value)
+            elif "event" in fields:
+                events = self._events if self._resumed_at is None else self._new_events
+                events.append(Event(fields["tick"], fields["event"]))
             else:
-                self._events.append(Event(fields["tick"], fields["event"]))
+                self._record(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._refuse(f"line {number}, which is not one of its entries", error)
+
+    def _record(self, fields: Mapping[str, Any]) -> None:
+        self._resume()
+        if "loop" in fields:
+            record = _record(fields)
+            self._loops.setdefault(record.loop, _Growing()).append(row(record))
+        else:
+            value = {"tick": fields["tick"], "value": float(fields["value"])}
+            self._metrics.setdefault(fields["metric"], _Growing()).append(value)
+
+    def _resume(self) -> None:
+        if self._resumed_at is None:
+            return
+        for table in (*self._loops.values(), *self._metrics.values()):
+            table.drop_from(self._resumed_at)
+        self._events = [event for event in self._events if event.tick < self._resumed_at] + self._new_events
+        self._resumed_at = None
 
     def run(self) -> Run:
         if self._description is None:
             self._refuse("an empty file" if self._path.stat().st_size == 0 else "no whole line")
+        events = self._events if self._resumed_at is None else self._events + self._new_events
         loops = {name: table.columns() for name, table in self._loops.items() if table}
         metrics = {name: table.columns() for name, table in self._metrics.items() if table}
-        return Run(self._description, loops, metrics, self._events)
+        return Run(self._description, loops, metrics, events)
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         version = description.get("version")
@@ -114,10 +133,7 @@ class _Reader:
             )
             raise TraceError(msg)
         self._description = description
-        tick = description.get("tick", 0)
-        for table in (*self._loops.values(), *self._metrics.values()):
-            table.drop_from(tick)
-        self._events = [event for event in self._events if event.tick < tick]
+        self._resumed_at, self._new_events = description.get("tick", 0), []
 
     def _refuse(self, got: str, cause: Exception | None = None) -> NoReturn:
         msg = (
