@@ -253,3 +253,26 @@ def test_an_optimizer_that_would_undo_the_cut_is_refused(kind):
         plant.optimizers[0].eval = lambda: None
     with pytest.raises(AttachError, match="must have an optimizer that keeps no weights"):
         UpdateLimit().init(plant)
+
+
+def test_weight_decay_counts_as_part_of_the_update():
+    plant, part = run_of(lambda ps: AdamW(ps, 1e-6, weight_decay=5e5)), UpdateLimit(start=0.1, bound=None)
+    memory = part.init(plant)
+    for tick in range(15):
+        backward(plant, tick)
+        before = [p.detach().clone() for p in plant.parameters()]
+        part.before_step(plant, memory)
+        plant.optimizers[0].step()
+        part.after_step(plant, memory)
+        assert max(ratios(plant, before, part.floor)) <= 0.1 * (1 + 1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 0.2), st.floats(0.0, 0.1), st.floats(0.0, 1.5)), max_size=20), st.booleans())
+def test_the_bounds_on_a_size_hold_for_every_course_of_steps(steps, grows):
+    size, drift = 1.0, update._Drift()
+    for rate, decay, limit in steps:
+        wanted = size + rate if grows else size * (1 - decay) - rate
+        reached = min(max(wanted, size * (1 - limit)), size * (1 + limit))
+        drift, size = drift.after(limit, rate, decay), max(reached, 0.0)
+        assert drift.least(1.0) <= size + 1e-9
+        assert size <= drift.most(1.0) + 1e-9
