@@ -94,7 +94,9 @@ class Plant:
         Raises:
             AttachError: none does.
         """
-        every = {n: m for n, m in self.model.named_modules() if isinstance(m, kind)}
+        # A large model has thousands of modules, and several parts look for theirs in one tick.
+        named = self.cached("named_modules", lambda: dict(self.model.named_modules()))
+        every = {n: m for n, m in named.items() if isinstance(m, kind)}
         found = {n: m for n, m in every.items() if fnmatchcase(n, glob)}
         return self._nonempty(found, glob, kind.__name__, list(every))
 
