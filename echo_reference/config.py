@@ -69,6 +69,7 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
         conv_kernel: taps of the encoder's convolution branch, 0 for none; conv_gate: its initial gate.
         ctc_vocab: symbols of the CTC head with the blank, which is 0; 0 for no head.
         ctc_weight, rotation_penalty: initial weights in the loss.
+        embedding_width: initial active dimensions of the token embedding; None is all.
         ctc_shift: token - ctc_shift is the CTC symbol of a text token, where the two vocabularies correspond.
         mask_audio: keep padding out, so that a clip's loss does not depend on its batch; False is Whisper.
         config_version: raised when old configurations need translation.
@@ -130,6 +131,7 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
     ctc_shift: int | None = None
     rotation_penalty: float = 1.0
     dropout: float | int = 0.0
+    embedding_width: float | int | None = None
     label_smoothing: float = 0.0
     mask_audio: bool = True
     init_std: float = 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, cast
 
 import torch
@@ -78,7 +79,8 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             rotary_base=config.base,
             attention_window=config.attention_window,
             rotation_penalty=config.rotation_penalty,
-            embedding_width=text.width,
+            embedding_width=text.width if config.embedding_width is None else config.embedding_width,
+            width=text.width,
             ctc_weight=config.ctc_weight,
             dropout=config.dropout,
         )
@@ -102,6 +104,19 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def apply_initialization(self) -> None:
         """Start anew: draw every weight again and return every dial to its initial value."""
         self.apply(self._init_weights)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], **options: Any) -> None:
+        """Write weights and configuration; loaded again, every dial starts where it stands now.
+
+        The dials are no part of the weights, so the configuration takes their values, in this model's `config` too.
+
+        Args:
+            save_directory: where to write.
+            options: as in transformers.
+        """
+        for name, value in self.dials.settings().items():
+            setattr(self.config, name, value)
+        super().save_pretrained(save_directory, **options)
 
     def get_encoder(self, modality: str | None = None) -> EncoderForGeneration:
         """The audio side, as `generate` calls it."""
@@ -171,12 +186,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         """
         if feature_lengths is None and attention_mask is not None:
             feature_lengths = attention_mask.sum(-1)
-        if encoder_outputs is not None:
-            audio, lengths = cast("Tensor", encoder_outputs[0]), self._audio_lengths(feature_lengths)
-        elif input_features is not None:
-            audio, lengths = self.encode(input_features, feature_lengths)
-        else:
-            raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
+        audio, lengths = self._hear(input_features, encoder_outputs, feature_lengths)
         if decoder_input_ids is None and labels is not None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         if use_cache and past_key_values is None:
@@ -194,6 +204,18 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         )
         self._add_loss(output, labels, ctc_labels)
         return output
+
+    def _hear(
+        self,
+        input_features: Tensor | None,
+        encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None,
+        feature_lengths: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if encoder_outputs is not None:
+            return cast("Tensor", encoder_outputs[0]), self._audio_lengths(feature_lengths)
+        if input_features is None:
+            raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
+        return self.encode(input_features, feature_lengths)
 
     def decode(
         self, tokens: Tensor, audio: Tensor, lengths: Tensor | None, cache: EncoderDecoderCache | None = None

@@ -17,6 +17,7 @@ class EchoDials(nn.Module):
         attention_window: initial window of the local heads, in positions.
         rotation_penalty: initial weight of the orthogonality penalty (free rotations only).
         embedding_width: initial active dimensions of the token embedding.
+        width: all of its dimensions.
         ctc_weight: initial weight of the CTC loss.
         dropout: initial dropout rate.
     """
@@ -28,6 +29,7 @@ class EchoDials(nn.Module):
         attention_window: float,
         rotation_penalty: float,
         embedding_width: float,
+        width: int,
         ctc_weight: float,
         dropout: float,
     ) -> None:
@@ -35,9 +37,20 @@ class EchoDials(nn.Module):
         self.rotary_base = Dial(rotary_base, low=1.0)
         self.attention_window = Dial(attention_window, low=0.0)
         self.rotation_penalty = Dial(rotation_penalty)
-        self.embedding_width = Dial(embedding_width, low=1.0, high=embedding_width)
+        self.embedding_width = Dial(embedding_width, low=1.0, high=width)
         self.ctc_weight = Dial(ctc_weight)
         self.dropout = Dropout(dropout)
+
+    def settings(self) -> dict[str, float]:
+        """Where the dials stand, by the names under which `EchoConfig` starts them."""
+        return {
+            "base": self.rotary_base.peek(),
+            "attention_window": self.attention_window.peek(),
+            "rotation_penalty": self.rotation_penalty.peek(),
+            "embedding_width": self.embedding_width.peek(),
+            "ctc_weight": self.ctc_weight.peek(),
+            "dropout": self.dropout.rate.peek(),
+        }
 
     def forward(self) -> dict[str, str]:
         """Names of the dials as the model has them, with what each is."""
