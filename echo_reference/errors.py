@@ -17,3 +17,7 @@ class ConfigError(ValueError):
 
 class CheckpointError(ValueError):
     """A run cannot be continued or read; the message names the folder and the remedy."""
+
+
+class DivergenceError(RuntimeError):
+    """Training has stopped making sense; the message says since when and what is left to continue from."""

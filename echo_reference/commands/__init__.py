@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import CliApp, SettingsError
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
@@ -18,7 +19,7 @@ from echo_reference.commands.data import Data
 from echo_reference.commands.evaluate import Evaluate
 from echo_reference.commands.train import Train
 from echo_reference.commands.transcribe import Transcribe
-from echo_reference.errors import CheckpointError, ConfigError, DataError, MissingPackageError
+from echo_reference.errors import CheckpointError, ConfigError, DataError, DivergenceError, MissingPackageError
 from homeostat import HomeostatError, HomeostatWarning
 
 COMMANDS: dict[str, type[Command]] = {
@@ -28,16 +29,16 @@ COMMANDS: dict[str, type[Command]] = {
     "data": Data,
 }
 
-_EXPECTED = (DataError, ConfigError, CheckpointError, MissingPackageError, HomeostatError, SettingsError)
+_EXPECTED = (DataError, ConfigError, CheckpointError, MissingPackageError, HomeostatError)
 _USAGE = "usage: echo-reference {train,evaluate,transcribe,data} [--config FILE.yaml] [options]"
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out one command; returns the exit code: 0, 2 for a request that cannot be met, 130 after Ctrl-C.
+    """Carry out one command and return the exit code.
 
+    0, 1 where training diverged, 2 for a request that cannot be met, 130 after Ctrl-C.
     `--config FILE.yaml` gives settings by their names; flags on the command line win over it.
     """
-    console = Console()
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_USAGE)
         for name, command in COMMANDS.items():
@@ -54,15 +55,32 @@ def run(arguments: list[str]) -> int:
         request = CliApp.run(chosen, cli_args=flags, cli_cmd_method_name="check", **settings)
         with warnings.catch_warnings():
             warnings.showwarning = _short_warning
-            return request.carry_out(console)
-    except ValidationError as error:
-        for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"])
-            print(f"--{place}: {problem['msg']}; got {problem.get('input')!r}.", file=sys.stderr)
-        return 2
-    except _EXPECTED as error:
-        print(error, file=sys.stderr)
-        return 2
+            return request.carry_out(Console())
+    except KeyboardInterrupt:
+        print("Stopped. Checkpoints that were written are whole.", file=sys.stderr)
+        return 130
+    except (*_EXPECTED, DivergenceError, SettingsError, ValidationError) as error:
+        print(_sentence(error, arguments[0]), file=sys.stderr)
+        return 1 if isinstance(error, DivergenceError) else 2
+
+
+def _sentence(error: Exception, command: str) -> str:
+    """What is wrong, in one line for each setting that is."""
+    if isinstance(error, ValidationError):
+        return "\n".join(_setting(problem, command) for problem in error.errors())
+    if isinstance(error, SettingsError):
+        reason = str(error).removeprefix("error parsing CLI: ")
+        return f"Flags must be those of `echo-reference {command} --help`; got {reason}. Correct them."
+    return str(error)
+
+
+def _setting(problem: ErrorDetails, command: str) -> str:
+    flag = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
+    if problem["type"] == "extra_forbidden":
+        return f"A setting must be one of `echo-reference {command} --help`; got {flag}. Correct or remove it."
+    if problem["type"] == "missing":
+        return f"{flag} must be given; got nothing. See `echo-reference {command} --help`."
+    return f"{flag} is not valid ({problem['msg']}); got {problem['input']!r}. Correct it."
 
 
 def _read_config(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:

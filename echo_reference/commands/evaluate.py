@@ -11,12 +11,12 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
 from echo_reference.commands.command import Command
-from echo_reference.commands.texts import show_transcripts
+from echo_reference.commands.texts import error_rates, show_transcripts
 from echo_reference.data.corpora import load_corpus
 from echo_reference.training.checkpoint import latest, load_reader, load_training
 from echo_reference.training.evaluation import word_errors
-from echo_reference.training.preparation import hear
-from echo_reference.training.settings import Decoding
+from echo_reference.training.preparation import check_decoding, hear
+from echo_reference.training.settings import Decoding, Device
 
 
 class Evaluate(Command):
@@ -25,24 +25,26 @@ class Evaluate(Command):
     run: CliPositionalArg[Path] = Field(description="folder of a run, or one of its checkpoints")
     data: str = Field("", description="corpus; by default the one the run was trained on")
     split: Literal["train", "validation", "test"] = "test"
-    decoding: Decoding = "joint"
+    decoding: Decoding | None = Field(None, description="by default the run's own")
     style: Literal["digits", "sentences"] = Field("digits", description="how texts are normalised before scoring")
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def carry_out(self, console: Console) -> int:
         """Read the split and print the error rates."""
         checkpoint = latest(self.run)
+        settings = load_training(checkpoint)["settings"]
         reader = load_reader(checkpoint, torch.device(self.device))
-        name = self.data or load_training(checkpoint)["settings"]["data"]
+        decoding = self.decoding or settings["decoding"]
+        check_decoding(decoding, reader.model.config)
+        name = self.data or settings["data"]
         utterances = getattr(load_corpus(name), self.split)
         references = [utterance.text for utterance in utterances]
         features = hear(utterances, reader.model.config.n_mels)
-        errors, transcripts = word_errors(reader, features, references, self.decoding, self.style)
+        errors, transcripts = word_errors(reader, features, references, decoding, self.style)
         show_transcripts(references, transcripts, console)
         console.print(
-            f"[bold]WER {100 * errors.wer:.2f} %[/], CER {100 * errors.cer:.2f} % on the {self.split} split of {name}: "
-            f"{len(references)} clips, {errors.words} words, {errors.substitutions} substituted, "
-            f"{errors.deletions} deleted, {errors.insertions} inserted",
+            f"{error_rates(errors, decoding)} on the {self.split} split of {name}, {len(references)} clips",
             highlight=False,
+            soft_wrap=True,
         )
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from echo_reference.errors import CheckpointError
 from echo_reference.model import Echo
@@ -17,12 +19,17 @@ from echo_reference.tokens import CtcSymbols, Tokenizer, tokenizer_from_dict
 from echo_reference.training.evaluation import Reader
 
 _PREFIX = "checkpoint-"
+_PARTIAL = ".partial"
+_STATE = "training.pt"
+_VOCABULARY = "tokenizer.json"
+_VERSION = 1
 
 
 def save(folder: Path, step: int, reader: Reader, training: dict[str, Any], keep: int) -> Path:
     """Write the checkpoint of `step` and drop all but the last `keep`.
 
-    A checkpoint appears under its name by one rename, so a kill at any moment leaves only whole ones.
+    A checkpoint appears and disappears under its name by one rename, so a kill at any moment leaves only whole ones.
+    One that is there already stays: a run is the same whenever it passes a step.
 
     Args:
         folder: of the run.
@@ -32,18 +39,24 @@ def save(folder: Path, step: int, reader: Reader, training: dict[str, Any], keep
         keep: checkpoints that stay.
     """
     target = folder / f"{_PREFIX}{step:08d}"
-    partial = folder / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    reader.model.save_pretrained(partial)
-    vocabulary = {"tokenizer": reader.tokenizer.to_dict(), "symbols": reader.symbols.tokenizer.to_dict()}
-    (partial / "tokenizer.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    torch.save({**training, "step": step, "random": random_state()}, partial / "training.pt")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    for old in _found(folder)[:-keep]:
-        shutil.rmtree(old)
+    if not target.is_dir():
+        partial = _aside(target)
+        partial.mkdir(parents=True)
+        reader.model.save_pretrained(partial)
+        vocabulary = {"tokenizer": reader.tokenizer.to_dict(), "symbols": reader.symbols.tokenizer.to_dict()}
+        (partial / _VOCABULARY).write_text(json.dumps(vocabulary), encoding="utf-8")
+        state = {**training, "version": _VERSION, "step": step, "random": random_state()}
+        torch.save(state, partial / _STATE)
+        partial.rename(target)
+    for old in found(folder)[:-keep]:
+        shutil.rmtree(old.rename(_aside(old)))
     return target
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed run has left half written or half removed."""
+    for partial in folder.glob(f".{_PREFIX}*{_PARTIAL}"):
+        shutil.rmtree(partial)
 
 
 def latest(folder: Path) -> Path:
@@ -52,28 +65,63 @@ def latest(folder: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if (folder / "training.pt").is_file():
+    if (folder / _STATE).is_file():
         return folder
-    found = _found(folder)
-    if not found:
+    checkpoints = found(folder)
+    if not checkpoints:
         raise CheckpointError(
             f"A run must hold a checkpoint; got none in {folder}. Train it first, or give the folder of a run."
         )
-    return found[-1]
+    return checkpoints[-1]
 
 
 def load_reader(checkpoint: Path, device: torch.device) -> Reader:
-    """Read model and vocabulary of a checkpoint."""
-    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
-    model = Echo.from_pretrained(checkpoint)
-    symbols: Tokenizer = tokenizer_from_dict(vocabulary["symbols"])
-    return Reader(model.to(device), tokenizer_from_dict(vocabulary["tokenizer"]), CtcSymbols(symbols))
+    """Read model and vocabulary of a checkpoint.
+
+    Raises:
+        CheckpointError: a part of it is missing or damaged.
+        ConfigError: the model is of a version that this code does not know.
+    """
+    try:
+        vocabulary = json.loads((checkpoint / _VOCABULARY).read_text(encoding="utf-8"))
+        tokenizer: Tokenizer = tokenizer_from_dict(vocabulary["tokenizer"])
+        symbols: Tokenizer = tokenizer_from_dict(vocabulary["symbols"])
+        model = Echo.from_pretrained(checkpoint)
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        raise _damaged(checkpoint, error) from error
+    return Reader(model.to(device), tokenizer, CtcSymbols(symbols))
 
 
 def load_training(checkpoint: Path) -> dict[str, Any]:
-    """Read the state `save` was given."""
-    state: dict[str, Any] = torch.load(checkpoint / "training.pt", weights_only=True, map_location="cpu")
+    """Read the state `save` was given.
+
+    Raises:
+        CheckpointError: it is damaged, or of another version.
+    """
+    try:
+        state: dict[str, Any] = torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise _damaged(checkpoint, error) from error
+    if state.get("version") != _VERSION:
+        raise CheckpointError(
+            f"A checkpoint must be of version {_VERSION}; got {state.get('version')} in {checkpoint}. "
+            "Continue it with the release that wrote it."
+        )
     return state
+
+
+def _damaged(checkpoint: Path, error: Exception) -> CheckpointError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return CheckpointError(
+        f"A checkpoint must be whole; got {checkpoint} ({reason}). Use an earlier one, or train anew."
+    )
+
+
+def _aside(checkpoint: Path) -> Path:
+    """A free name beside a checkpoint, which is never taken for one."""
+    partial = checkpoint.with_name(f".{checkpoint.name}{_PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
 
 
 def random_state() -> dict[str, Any]:
@@ -99,5 +147,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-def _found(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / "training.pt").is_file())
+def found(folder: Path) -> list[Path]:
+    """Return the whole checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / _STATE).is_file())

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+Knobs = Mapping[str, tuple[float, ...]]
 
 
 class Display:
-    """A progress bar with loss, speed and knobs in a terminal; one line an evaluation elsewhere.
+    """In a terminal a bar with loss, WER, speed and every knob; elsewhere one line an evaluation.
 
     Args:
         total: steps of the run.
@@ -23,33 +28,52 @@ class Display:
         self._console = console
         self._bar = Progress(
             TextColumn("[bold]step[/]"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            expand=True,
         )
-        self._task = self._bar.add_task("train", total=total, completed=done, status="")
+        self._task = self._bar.add_task("train", total=total, completed=done)
+        self._status = self._read = ""
+        self._knobs: Knobs = {}
+        self._live = Live(console=console, get_renderable=self._view, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
+        self._live.stop()
 
-    def step(self, done: int, loss: float, seconds_per_step: float) -> None:
+    def step(self, done: int, loss: float, seconds_per_step: float, knobs: Knobs) -> None:
         """Show where training stands."""
-        status = f"loss {loss:.3f}  {seconds_per_step * 1000:.0f} ms/step"
-        self._bar.update(self._task, completed=done, status=status)
+        self._bar.update(self._task, completed=done)
+        self._status = f"loss {loss:.3f}   {seconds_per_step * 1000:.0f} ms/step"
+        self._knobs = knobs
 
-    def evaluation(self, done: int, loss: float, wer: float, knobs: Mapping[str, tuple[float, ...]]) -> None:
-        """Print one line: how well the model reads, and where the knobs stand."""
-        places = "  ".join(f"{name} {', '.join(f'{v:.3g}' for v in values)}" for name, values in knobs.items())
+    def evaluation(self, done: int, loss: float, wer: float, decoding: str, knobs: Knobs) -> None:
+        """Print one line: how well the model reads, by which decoding, and where the knobs stand."""
+        self._read = f"   WER {100 * wer:.1f} % ({decoding})"
+        places = "" if self._console.is_terminal else "  ".join(f"{name} {place(knobs[name])}" for name in knobs)
         self._console.print(
-            f"[bold]step {done}[/]  validation loss {loss:.3f}  WER {100 * wer:.1f} %  [dim]{places}[/]",
+            f"[bold]step {done}[/]  validation loss {loss:.3f}  WER {100 * wer:.1f} % ({decoding})  [dim]{places}[/]",
             highlight=False,
             soft_wrap=True,
         )
+
+    def alarm(self, text: str) -> None:
+        """Print a line that something went wrong while the run goes on."""
+        self._console.print(f"[red]{text}[/]", highlight=False, soft_wrap=True)
+
+    def _view(self) -> RenderableType:
+        knobs = [Text.assemble((f"{name} ", "dim"), place(values)) for name, values in self._knobs.items()]
+        return Group(self._bar, Text(self._status + self._read), Columns(knobs, equal=True))
+
+
+def place(values: tuple[float, ...]) -> str:
+    """Where a loop's knobs stand, in three digits."""
+    return ", ".join(f"{value:.3g}" for value in values)

@@ -25,6 +25,11 @@ class Reader(NamedTuple):
     symbols: CtcSymbols
 
 
+def quick_decoding(model: Echo) -> Decoding:
+    """The cheapest decoding that shows what the model has learned: its CTC head reads well long before its decoder."""
+    return "greedy" if model.ctc_head is None else "ctc"
+
+
 def forward(model: Echo, batch: Batch, device: torch.device) -> EchoOutput:
     """Losses and logits of one batch."""
     return model(  # type: ignore[no-any-return]

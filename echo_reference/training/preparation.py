@@ -19,7 +19,7 @@ from echo_reference.errors import ConfigError
 from echo_reference.features import LogMel
 from echo_reference.model import Echo
 from echo_reference.training.evaluation import Reader
-from echo_reference.training.settings import TrainSettings
+from echo_reference.training.settings import Decoding, TrainSettings
 from echo_reference.training.vocabulary import choose_symbols, choose_tokenizer
 from homeostat import Homeostat, Sink
 
@@ -46,30 +46,50 @@ def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
     """Return an untrained model for the corpus.
 
     Raises:
-        ConfigError: the settings describe no model, or a decoding that it cannot do.
+        ConfigError: the settings describe no model.
     """
     tokenizer = choose_tokenizer(settings.tokens, corpus.train)
     symbols = choose_symbols(tokenizer, corpus.train)
-    shared = symbols.tokenizer is tokenizer
-    if settings.decoding == "joint" and not shared:
+    unknown = sorted(settings.model.keys() - set(EchoConfig().to_dict()) - set(EchoConfig.attribute_map) - {"d_model"})
+    if unknown:
         raise ConfigError(
-            f"Joint decoding must have a CTC alphabet that corresponds to the tokens; got tokens={settings.tokens!r}. "
-            "Use --decoding greedy, or word or character tokens."
+            f"Changes to the model must be by the names of EchoConfig; got {', '.join(unknown)}. Correct --model."
         )
-    config = EchoConfig.preset(
-        settings.preset,
-        **{
-            "vocab_size": tokenizer.vocab_size,
-            "bos_token_id": tokenizer.bos_id,
-            "decoder_start_token_id": tokenizer.bos_id,
-            "eos_token_id": tokenizer.eos_id,
-            "pad_token_id": tokenizer.pad_id,
-            "ctc_vocab": symbols.size,
-            "ctc_shift": symbols.shift if shared else None,
-            **settings.model,
-        },
-    )
-    return Reader(Echo(config), tokenizer, symbols)
+    fitted = {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": tokenizer.bos_id,
+        "decoder_start_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.pad_id,
+        "ctc_vocab": symbols.size,
+        "ctc_shift": symbols.shift if symbols.tokenizer is tokenizer else None,
+    }
+    config = EchoConfig.preset(settings.preset, **{**fitted, **settings.model})
+    try:
+        model = Echo(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"A model must be one that can be built; got {settings.model} ({error}). Correct --model."
+        ) from error
+    return Reader(model, tokenizer, symbols)
+
+
+def check_decoding(decoding: Decoding, config: EchoConfig) -> None:
+    """Refuse, before anything is trained, a decoding that the model cannot do.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if decoding != "greedy" and not config.ctc_vocab:
+        raise ConfigError(
+            f"Decoding {decoding} must have a CTC head; got a model without one. "
+            "Use --decoding greedy, or set ctc_vocab."
+        )
+    if decoding == "joint" and config.ctc_shift is None:
+        raise ConfigError(
+            "Joint decoding must have a CTC alphabet that corresponds to the tokens; got Whisper's tokens beside "
+            "characters. Use --decoding greedy or ctc, or word or character tokens."
+        )
 
 
 def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) -> Material:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from echo_reference.errors import CheckpointError
 
 Decoding = Literal["greedy", "ctc", "joint"]
+
+
+def _usable(device: str) -> str:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"must be a device that torch can use here ({reason}). Use cpu") from error
+    return device
+
+
+Device = Annotated[str, AfterValidator(_usable)]
+"""The name of a torch device that this machine has."""
+
+# What a continued run may do otherwise: everything else has shaped its state or its data.
+_MAY_CHANGE = frozenset(
+    {
+        *("output", "resume", "device", "threads", "tensorboard"),
+        *("steps", "minutes", "decoding", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
+    }
+)
 
 
 class TrainSettings(BaseModel):
@@ -38,5 +63,36 @@ class TrainSettings(BaseModel):
     keep_checkpoints: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores")
-    device: str = Field("cpu", description="torch device")
-    resume: bool = Field(False, description="continue the run in `output` from its last checkpoint")
+    device: Device = Field("cpu", description="torch device")
+    tensorboard: bool = Field(False, description="also write the trace for TensorBoard, into the run's folder")
+    resume: bool = Field(
+        False,
+        description="continue the run in `output` from its last checkpoint, with the settings it was started with",
+    )
+
+    def continuing(self, saved: Mapping[str, Any]) -> Self:
+        """The settings of a run to be continued: the saved ones, and over them what was given here by name.
+
+        Args:
+            saved: `model_dump` of the run's settings.
+
+        Raises:
+            CheckpointError: a setting was given another value that may not change within a run, or `saved` is of
+                another version.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        try:
+            before = type(self).model_validate({**saved, "device": self.device})
+        except ValidationError as error:
+            names = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+            raise CheckpointError(
+                f"A run must be continued by the version that wrote it; got other settings ({names}). "
+                "Install that version, or start anew."
+            ) from error
+        for name, value in given.items():
+            if name not in _MAY_CHANGE and value != getattr(before, name):
+                raise CheckpointError(
+                    f"A continued run must keep its {name}, {getattr(before, name)!r}; got {value!r}. "
+                    "Leave the setting out, or start a new run in another --output."
+                )
+        return before.model_copy(update=given)
