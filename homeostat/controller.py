@@ -65,8 +65,8 @@ class Homeostat:
 
         Args:
             recipe: "steady", "echo", or the path of a YAML or JSON file.
-            horizon: planned length of the run in ticks, for courses given in thousandths of a run; without it
-                they stay at their first value.
+            horizon: planned length of the run in ticks, where it is known: setpoints that have an ending reach it
+                there.
             options: as in the constructor.
 
         Raises:
@@ -74,7 +74,7 @@ class Homeostat:
         """
         found = load(recipe)
         if horizon is not None:
-            found = found.stretch(horizon)
+            found = found.over(horizon)
         return cls(found.loops, **{"name": found.name, **options})
 
     @property

@@ -56,6 +56,8 @@ def test_middles() -> None:
     ("points", "kind", "message"),
     [
         ((), "linear", "at least 1 item"),
+        (((0, 1.0), (5, 1.0)), "power", "tick 1 or later"),
+        (((1, 0.0),), "power", "positive values"),
         (((0, 1.0), (0, 2.0)), "linear", "increase strictly"),
         (((5, 1.0), (0, 2.0)), "linear", "increase strictly"),
         (((0, 1.0), (5, 0.0)), "log", "positive values"),
@@ -65,6 +67,25 @@ def test_middles() -> None:
 def test_refuses_nonsense(points: tuple, kind: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Profile(points=points, interpolation=kind)
+
+
+def test_power_is_a_straight_line_in_logarithms() -> None:
+    profile = Profile(points=((100, 8.0), (10_000, 0.8)), interpolation="power")
+    assert profile.at(50) == 8.0
+    for tick in (100, 317, 1000, 9999):
+        assert profile.at(tick) == pytest.approx(8.0 * math.sqrt(100 / tick), rel=1e-12)
+
+
+@given(points, st.integers(1, 10**6))
+def test_an_ending_needs_a_horizon_and_comes_at_it(points: tuple, horizon: int) -> None:
+    plain = Profile(points=points)
+    profile = plain.model_copy(update={"final": 0.1})
+    assert profile.at(horizon) == plain.at(horizon)
+    ending = profile.over(horizon)
+    assert ending.at(0) == plain.at(0)
+    assert ending.at(horizon) == pytest.approx(0.1 * plain.at(horizon), rel=1e-9)
+    assert ending.at(3 * horizon) == pytest.approx(0.1 * plain.at(3 * horizon), rel=1e-9)
+    assert plain.over(horizon) is plain
 
 
 def test_survives_json() -> None:

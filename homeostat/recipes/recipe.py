@@ -34,13 +34,13 @@ class Recipe(BaseModel):
     name: str = ""
     loops: tuple[SerializeAsAny[AnyLoop], ...]
 
-    def stretch(self, horizon: int) -> Self:
-        """Return the recipe for a run of `horizon` ticks: profiles given in thousandths of a run become ticks."""
-        return self.model_copy(update={"loops": tuple(_stretch(loop.coupled(), horizon) for loop in self.loops)})
+    def over(self, horizon: int) -> Self:
+        """Return the recipe for a run of `horizon` ticks: setpoints that have an ending now know when it comes."""
+        return self.model_copy(update={"loops": tuple(_over(loop.coupled(), horizon) for loop in self.loops)})
 
 
-def _stretch(loop: CoupledLoop, horizon: int) -> CoupledLoop:
-    setpoints = tuple(s.stretch(horizon) if isinstance(s, Profile) else s for s in loop.setpoints)
+def _over(loop: CoupledLoop, horizon: int) -> CoupledLoop:
+    setpoints = tuple(s.over(horizon) if isinstance(s, Profile) else s for s in loop.setpoints)
     return loop.model_copy(update={"setpoints": setpoints})
 
 

@@ -58,16 +58,14 @@ def test_shipped_recipes_are_listed():
     assert {"echo", "steady"} <= set(names())
 
 
-@given(horizon=st.integers(1000, 100_000), share=st.integers(0, 1000))
-def test_a_course_in_thousandths_is_stretched_over_the_run(horizon, share):
-    course = Profile(points=((0, 1.0), (1000, 3.0)), unit="thousandths")
+@given(horizon=st.integers(1, 100_000))
+def test_a_known_horizon_brings_the_ending_of_a_setpoint(horizon):
+    course = Profile(points=((0, 2.0),), final=0.25)
     loop = Loop(Loss(), PID(gain=1.0, integral_time=5.0), LearningRate(), setpoint=course)
-    (stretched,) = Recipe(loops=(loop,)).stretch(horizon).loops
-    assert isinstance(stretched, CoupledLoop)
-    assert stretched.wanted(share * horizon // 1000)[0] == pytest.approx(
-        1 + 2 * share / 1000, abs=2 * 2 / horizon + 1e-9
-    )
-    assert loop.coupled().wanted(horizon) == (1.0,)
+    (planned,) = Recipe(loops=(loop,)).over(horizon).loops
+    assert isinstance(planned, CoupledLoop)
+    assert planned.wanted(horizon) == pytest.approx((0.5,))
+    assert loop.coupled().wanted(horizon) == (2.0,)
 
 
 @pytest.mark.parametrize(
