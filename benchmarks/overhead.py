@@ -25,9 +25,16 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 
 from homeostat import Homeostat, HomeostatWarning
+from homeostat.actuators import LimitActuator
 from homeostat.recipes import load
 
-CADENCES = (10, 1)
+# Ticks between decisions, and whether the limits on gradient and update act (on every step, whatever the cadence).
+SETTINGS = {
+    "every 10, limits open": (10, False),
+    "every 10": (10, True),
+    "every tick, limits open": (1, False),
+    "every tick": (1, True),
+}
 
 
 def mlp() -> tuple[nn.Module, Callable[[], Tensor]]:
@@ -60,15 +67,17 @@ MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
 
 
 class Run:
-    """One training run, with a controller that looks every `every` ticks, or without one."""
+    """One training run under one of `SETTINGS`, or without a controller."""
 
-    def __init__(self, make: Callable[[], tuple[nn.Module, Callable[[], Tensor]]], every: int | None) -> None:
+    def __init__(self, make: Callable[[], tuple[nn.Module, Callable[[], Tensor]]], setting: str = "") -> None:
         torch.manual_seed(0)
         self.model, self.loss = make()
         self.optimizer = AdamW(self.model.parameters(), lr=1e-3)
         self.homeostat: Homeostat | None = None
-        if every is not None:
-            loops = [loop.model_copy(update={"every": every}) for loop in load("steady").loops]
+        if setting:
+            every, limited = SETTINGS[setting]
+            loops = [loop.coupled().model_copy(update={"every": every}) for loop in load("steady").loops]
+            loops = [loop for loop in loops if limited or not isinstance(loop.actuators[0], LimitActuator)]
             self.homeostat = Homeostat(loops, report_every=10).attach(self.model, self.optimizer)
 
     def time(self, steps: int) -> float:
@@ -86,7 +95,7 @@ class Run:
 
 def measure(name: str, seconds: float, repetitions: int) -> dict[str, Any]:
     """Time one model with each cadence and without a controller, in turn."""
-    runs = {"bare": Run(MODELS[name], None), **{f"every {every}": Run(MODELS[name], every) for every in CADENCES}}
+    runs = {"bare": Run(MODELS[name]), **{setting: Run(MODELS[name], setting) for setting in SETTINGS}}
     times: dict[str, list[float]] = {key: [] for key in runs}
     for run in runs.values():
         run.time(3)
