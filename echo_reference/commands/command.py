@@ -28,7 +28,9 @@ class Command(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        **_: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take settings from the command line and the YAML file only: a variable `SEED` is some other program's."""
         del settings_cls, env_settings, dotenv_settings, file_secret_settings

@@ -26,7 +26,7 @@ def _new_folder() -> Path:
     return Path("runs") / f"echo-{datetime.now(tz=UTC):%Y%m%d-%H%M%S}"
 
 
-class Train(TrainSettings, Command):  # type: ignore[misc]
+class Train(TrainSettings, Command):
     """Train an Echo that regulates itself; ends with a word error rate, transcripts and a report."""
 
     model_config = Command.model_config

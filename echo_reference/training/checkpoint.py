@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from echo_reference.config import EchoConfig
 from echo_reference.errors import CheckpointError
 from echo_reference.model import Echo
 from echo_reference.tokens import CtcSymbols, Tokenizer, tokenizer_from_dict
@@ -86,7 +87,9 @@ def load_reader(checkpoint: Path, device: torch.device) -> Reader:
         vocabulary = json.loads((checkpoint / _VOCABULARY).read_text(encoding="utf-8"))
         tokenizer: Tokenizer = tokenizer_from_dict(vocabulary["tokenizer"])
         symbols: Tokenizer = tokenizer_from_dict(vocabulary["symbols"])
-        model = Echo.from_pretrained(checkpoint)
+        # Read here, since `from_pretrained` takes the default configuration where the file is missing.
+        config = EchoConfig.from_dict(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
+        model = Echo.from_pretrained(checkpoint, config=config)
     except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
         raise _damaged(checkpoint, error) from error
     return Reader(model.to(device), tokenizer, CtcSymbols(symbols))
@@ -122,6 +125,13 @@ def _aside(checkpoint: Path) -> Path:
     partial = checkpoint.with_name(f".{checkpoint.name}{_PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     return partial
+
+
+def seed(number: int) -> None:
+    """Start every random generator in use."""
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002 - the global one is what other packages draw from
+    random.seed(number)
 
 
 def random_state() -> dict[str, Any]:

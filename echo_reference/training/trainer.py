@@ -79,7 +79,7 @@ class Trainer:
         self.console, self.device = console, torch.device(self.settings.device)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        torch.manual_seed(self.settings.seed)
+        checkpoint.seed(self.settings.seed)
         corpus = load_corpus(self.settings.data)
         self.reader = self._reader(corpus)
         check_decoding(self.settings.decoding, self.reader.model.config)
