@@ -73,8 +73,9 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_does_what_it_says(page, folder):
+def test_a_page_does_what_it_says(page):
     reader = Reader(str(page.relative_to(ROOT)))
     for block in blocks(page.read_text(encoding="utf-8")):
         reader.read(block)
