@@ -124,3 +124,45 @@ def test_a_command_exists_and_has_the_options_named(page, words, capsys):
 
 def test_every_page_is_there():
     assert {"README.md", "attach.md", "parts.md", "recipes.md"} <= {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://", "#")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path
+        assert linked.exists(), f"{page.name}: there is no {path}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name}: {path} has no section {anchor}"
+
+
+class TestTheReader:
+    """What reads the pages notices when one is wrong."""
+
+    def read(self, text: str) -> None:
+        reader = Reader("page.md")
+        for block in blocks(text):
+            reader.read(block)
+
+    def test_another_output_is_noticed(self):
+        self.read("```python\nprint(1)\n```\n\n```text\n1\n```\n")
+        with pytest.raises(AssertionError, match=r"page.md:5"):
+            self.read("```python\nprint(1)\n```\n\n```text\n2\n```\n")
+
+    def test_an_error_is_told_with_its_line(self):
+        with pytest.raises(ZeroDivisionError) as caught:
+            self.read("words\n\n```python\n\n1 / 0\n```\n")
+        assert (caught.traceback[-1].frame.code.path, caught.traceback[-1].lineno + 1) == ("page.md", 5)
+
+    def test_names_last_to_the_end_of_the_page(self):
+        self.read("```python\na = 1\n```\n\n```python\nassert a == 1\n```\n")
+        with pytest.raises(NameError):
+            self.read("```python\na\n```\n")
+
+    def test_a_recipe_that_is_not_valid_is_noticed(self):
+        with pytest.raises(ValueError, match="Nonsense"):
+            self.read("```yaml\nloops:\n  - {kind: Nonsense}\n```\n")
