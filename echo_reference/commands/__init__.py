@@ -70,7 +70,7 @@ def _sentence(error: Exception, command: str) -> str:
         return "\n".join(_setting(problem, command) for problem in error.errors())
     if isinstance(error, SettingsError):
         reason = str(error).removeprefix("error parsing CLI: ")
-        return f"Flags must be those of `echo-reference {command} --help`; got {reason}. Correct them."
+        return f"Arguments must be those of `echo-reference {command} --help`; got {reason}. Correct them."
     return str(error)
 
 
@@ -94,7 +94,8 @@ def _read_config(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config must be a readable YAML file; got {path} ({error}). Correct it.") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--config must be a readable YAML file; got {path} ({reason}). Correct it.") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"--config must hold settings by name; got {type(settings).__name__}. Write `name: value`.")
     return arguments[:at] + arguments[at + 2 :], settings

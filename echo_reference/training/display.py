@@ -67,7 +67,7 @@ class Display:
 
     def alarm(self, text: str) -> None:
         """Print a line that something went wrong while the run goes on."""
-        self._console.print(f"[red]{text}[/]", highlight=False, soft_wrap=True)
+        self._console.print(Text(text, "red"), soft_wrap=True)
 
     def _view(self) -> RenderableType:
         knobs = [Text.assemble((f"{name} ", "dim"), place(values)) for name, values in self._knobs.items()]
