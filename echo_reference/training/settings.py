@@ -51,7 +51,7 @@ class TrainSettings(BaseModel):
     steps: int = Field(900, ge=1, description="optimizer steps")
     minutes: float | None = Field(None, gt=0, description="stop early after this many minutes of training")
     batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
+    learning_rate: float = Field(4e-3, gt=0, description="peak of the schedule")
     final_rate: float = Field(0.05, ge=0, le=1, description="learning rate at the end, relative to the peak")
     warmup: int = Field(50, ge=0, description="steps from 0 to the peak")
     weight_decay: float = Field(0.01, ge=0)
