@@ -16,6 +16,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned to tell the tones apart; not to be written to."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    learning = {"steps": 150, "learning_rate": 1e-2, "evaluate_every": 150, "checkpoint_every": 150, "recipe": "none"}
+    learning = {"steps": 80, "learning_rate": 1e-2, "evaluate_every": 80, "checkpoint_every": 80, "recipe": "none"}
     finish(quiet_trainer(tiny_settings(corpus, folder, decoding="ctc", **learning)))
     return folder
