@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from homeostat.laws.chain import Chain
+from homeostat.laws.dead_band import DeadBand
 from homeostat.laws.filters import EMA, Affine, Median, SlewLimit
 from homeostat.laws.hold import Hold
 from homeostat.laws.law import Decision, Input, Law
@@ -17,6 +18,7 @@ __all__ = [
     "PID",
     "Affine",
     "Chain",
+    "DeadBand",
     "Decision",
     "Hold",
     "Input",

@@ -17,6 +17,7 @@ from homeostat.laws import (
     PID,
     Affine,
     Chain,
+    DeadBand,
     Decision,
     Hold,
     Input,
@@ -45,6 +46,7 @@ EXAMPLES: dict[type[Law], list[Law]] = {
         Chain(laws=(Median(window=3), PID(gain=0.3, integral_time=9), SlewLimit(rate=0.1))),
         Chain(laws=(Chain(laws=(EMA(time_constant=3),)), LossRatchet())),
     ],
+    DeadBand: [DeadBand(below=1.0, above=0.5, rest=0.1), DeadBand(below=2, above=1, rest=0.2, settling=50, log=True)],
     Hold: [Hold()],
     LossRatchet: [LossRatchet()],
     MatrixPI: [
