@@ -116,13 +116,13 @@ def train_convolutions(run: Run, homeostat: Homeostat | None = None) -> float:
         if homeostat is not None:
             homeostat.observe(loss=loss)  # the one added line
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
     model.eval()
     with torch.no_grad():
         wrong = model(held_images).argmax(1) != held_labels
-    return 100 * wrong.float().mean().item()
+    return 100 * float(wrong.float().mean())
 
 
 def train_gpt(run: Run, homeostat: Homeostat | None = None) -> float:
@@ -149,7 +149,7 @@ def _train_on_text(model: nn.Module, run: Run, homeostat: Homeostat | None) -> f
         if homeostat is not None:
             homeostat.observe(loss=loss)  # the one added line
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
     model.eval()
