@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from homeostat.errors import StateError
+from homeostat.errors import AttachError, StateError
 from homeostat.laws.law import Input
 from homeostat.loop import CoupledLoop
 from homeostat.plant import Plant
@@ -23,7 +23,7 @@ class Runner:
         plant: what it is carried out on.
 
     Raises:
-        AttachError: the plant offers no such knob.
+        AttachError: the plant offers no such knob, or one that stands outside its limits.
     """
 
     def __init__(self, loop: CoupledLoop, name: str, plant: Plant) -> None:
@@ -36,6 +36,7 @@ class Runner:
             for actuator in fitted:
                 self.memories += (actuator.init(plant),)
             self.found = self.read()
+            self._refuse_outside()
         except BaseException:
             self.release()
             raise
@@ -129,6 +130,17 @@ class Runner:
         self._tick, self._holds, self._saturated = state["tick"], state["holds"], state["saturated"]
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
 
+    def _refuse_outside(self) -> None:
+        for actuator, value in zip(self.loop.actuators, self.found, strict=True):
+            # Rounding to the knob's type may put it a last bit beyond.
+            slack = 1e-6 * max(abs(actuator.low), abs(actuator.high))
+            if not actuator.low - slack <= value <= actuator.high + slack:
+                msg = (
+                    f"{type(actuator).__name__} must stand within its limits when a loop attaches; got {value:g} outside "
+                    f"[{actuator.low:g}, {actuator.high:g}]. Start it inside, or widen the limits."
+                )
+                raise AttachError(msg)
+
     def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
         """Return where the knobs are, and which of them something else has moved since the last decision."""
         values = self.read()
@@ -140,7 +152,7 @@ class Runner:
         self.delivered = tuple(v if m else d for v, m, d in zip(values, moved, self.delivered, strict=True))
         kept = self._positions or (0.0,) * len(values)
         positions = tuple(
-            # A knob found outside its limits counts as standing at the nearer one.
+            # A knob that something else moved outside its limits counts as standing at the nearer one.
             a.coordinate(min(max(v, a.low), a.high)) if m else k
             for a, v, m, k in zip(self.loop.actuators, values, moved, kept, strict=True)
         )

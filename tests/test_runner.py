@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
 
-from homeostat import CoupledLoop, Loop, Profile
+from homeostat import AttachError, CoupledLoop, Homeostat, Loop, Profile
 from homeostat import nn as hnn
-from homeostat.actuators import Dial
+from homeostat.actuators import Dial, Dropout
 from homeostat.laws import PID, Hold, MatrixPI, Schedule
 from homeostat.laws.law import Decision, Input, Law
 from homeostat.observers import GradientNorm, Loss
@@ -174,3 +174,12 @@ def test_a_knob_never_leaves_its_limits(values, slew):
         assert 0.5 <= after <= 4.0
         # Each of the two is rounded to float32, whose steps below 4 are 2.4e-7.
         assert slew is None or abs(after - before) <= slew + 2.4e-7
+
+
+def test_a_knob_outside_its_limits_is_refused_rather_than_moved():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loop = Loop(Loss(), Hold(), Dropout(low=0.0, high=0.3))
+    with pytest.raises(AttachError, match=r"got 0.4 outside \[0, 0.3\]. Start it inside"):
+        Homeostat([loop]).attach(model, optimizer)
+    assert model[1].p == 0.4
