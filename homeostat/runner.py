@@ -136,8 +136,8 @@ class Runner:
             slack = 1e-6 * max(abs(actuator.low), abs(actuator.high))
             if not actuator.low - slack <= value <= actuator.high + slack:
                 msg = (
-                    f"{type(actuator).__name__} must stand within its limits when a loop attaches; got {value:g} outside "
-                    f"[{actuator.low:g}, {actuator.high:g}]. Start it inside, or widen the limits."
+                    f"{type(actuator).__name__} must stand within its limits when a loop attaches; got {value:g} "
+                    f"outside [{actuator.low:g}, {actuator.high:g}]. Start it inside, or widen the limits."
                 )
                 raise AttachError(msg)
 
