@@ -52,6 +52,9 @@ class UpdateRatio(Observer):
     elements (Adam, tests/observers/test_update.py): at 256 elements the error at the 95th percentile is 9 % for one
     tensor's ratio and 5 % for the median over 8 tensors; tensors that small are read exactly.
 
+    Of several optimizers only the clock's tensors are read: the others step at moments of their own, and between
+    the clock's two hooks their tensors stand still.
+
     Attributes:
         statistic: over tensors; the median does not see a few tensors that have just left zero.
         floor: least size a weight counts with.
@@ -63,7 +66,7 @@ class UpdateRatio(Observer):
         seed: of the sample.
 
     Raises:
-        AttachError: the optimizers hold no trainable tensor of this kind.
+        AttachError: the clock holds no trainable tensor of this kind.
     """
 
     phase: ClassVar[Phase] = "updates"
@@ -78,9 +81,11 @@ class UpdateRatio(Observer):
 
     def init(self, plant: Plant) -> _Sample:
         """Draw the sample."""
+        # The clock's parameters come first in `plant.parameters()`.
+        clocked = [p for group in plant.optimizers[0].param_groups for p in group["params"]]
         sizes = {
             i: p.numel()
-            for i, p in enumerate(plant.parameters())
+            for i, p in enumerate(clocked)
             if p.requires_grad and p.numel() and (self.vectors or p.ndim >= 2)
         }
         if not sizes:

@@ -126,6 +126,24 @@ def test_without_preparation_there_is_no_reading():
     assert observer.observe(plant, observer.init(plant)) is None
 
 
+@pytest.mark.parametrize("clock_is_last", [True, False])
+def test_of_several_optimizers_only_the_clocks_tensors_are_read(clock_is_last):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), *(nn.Linear(4, 4, bias=False) for _ in range(3)))
+    clock = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    other = torch.optim.SGD(model[1:].parameters(), lr=0.1)
+    plant, observer = Plant(model, (clock, other)), UpdateRatio()
+    memory = observer.init(plant)
+    model(torch.ones(2, 4)).square().mean().backward()
+    if clock_is_last:
+        other.step()
+    before = model[0].weight.detach().clone()
+    observer.prepare(plant, memory)
+    clock.step()
+    moved = (model[0].weight.detach() - before).norm() / before.norm()
+    assert observer.observe(plant, memory).item() == pytest.approx(moved.item(), rel=1e-5)
+
+
 def test_nothing_to_sample_is_refused():
     model = nn.BatchNorm1d(3)
     with pytest.raises(AttachError, match="must find trainable matrices"):
