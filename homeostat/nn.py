@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,10 @@ class Dial(nn.Module):
         self.position = self._tensor(fn(self.position).device)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Nobody would ever stop the count in a copy.
+        return {**super().__getstate__(), "watching": False, "reads": 0}  # type: ignore[no-untyped-call]
+
     def extra_repr(self) -> str:
         """Show the value in the model's printout."""
         return f"{self._value:g}"
@@ -137,12 +141,17 @@ class AttentionTap(nn.Module):
     """A place in an attention module where an observer may listen to queries and keys.
 
     Call it with the tensors that enter the score product (after any rotary step). It does nothing unless a
-    listener is set, and then only in training and outside of recomputation under checkpointing.
+    listener is set, and then only in training. Recomputation under checkpointing calls it once more; a listener
+    that wants a step once takes the first call. A copy of the tap (of an averaged or saved model) has no listener.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.listener: Callable[[AttentionCall], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A listener holds the whole plant.
+        return {**super().__getstate__(), "listener": None}  # type: ignore[no-untyped-call]
 
     def forward(
         self, q: Tensor, k: Tensor, *, scale: float, causal: bool = False, key_mask: Tensor | None = None

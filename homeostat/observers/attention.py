@@ -28,17 +28,22 @@ class _Listener:
 
     def arm(self, tap: AttentionTap) -> None:
         self.armed, self.result = True, None
-        if tap.listener is not self:
+        if self not in _chain(tap):
             # Another observer may listen at the same place.
             self.before = tap.listener
             tap.listener = self
 
     def disarm(self, tap: AttentionTap) -> Tensor | None:
         self.armed = False
-        current: object = tap.listener
-        if current is self:
-            tap.listener = self.before
-            self.before = None
+        chain = _chain(tap)
+        if self in chain:
+            # One that was armed later hands on to this one.
+            place = chain.index(self)
+            if place == 0:
+                tap.listener = self.before
+            else:
+                chain[place - 1].before = self.before
+        self.before = None
         result, self.result = self.result, None
         return result
 
@@ -49,6 +54,16 @@ class _Listener:
             self.before(call)
         if self.armed:
             self.armed, self.result = False, self.measure(call)
+
+
+def _chain(tap: AttentionTap) -> list[_Listener]:
+    """Return the observers that listen at a tap, the last armed first."""
+    found: list[_Listener] = []
+    listener = tap.listener
+    while isinstance(listener, _Listener):
+        found.append(listener)
+        listener = listener.before
+    return found
 
 
 class _Disarm(RemovableHandle):

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -133,6 +135,35 @@ def test_two_observers_listen_to_one_tap():
         plant.model.taps[0](q, k, scale=1.0)
         readings = [observer.observe(plant, memory).item() for observer, memory in memories]
         assert readings == pytest.approx([naive(q, k, 2), naive(q, k, 8)], abs=1e-6)
+
+
+@pytest.mark.parametrize("first_off", [0, 1, 2])
+def test_however_observers_come_and_go_a_tap_is_left_as_it_was(first_off):
+    plant, (q, k) = plant_of(), batch()
+    tap, heard = plant.model.taps[0], []
+    tap.listener = heard.append
+    observers = [AttentionReach(window=None, distance=d, queries=1000) for d in (2, 4, 8)]
+    memories = [(o, o.init(plant)) for o in observers]
+    # Armed twice, as when a controller attaches and then loads a state.
+    for observer, memory in memories + memories:
+        observer.prepare(plant, memory)
+    tap(q, k, scale=1.0)
+    assert len(heard) == 1
+    for observer, memory in memories[first_off:] + memories[:first_off]:
+        assert observer.observe(plant, memory).item() == pytest.approx(naive(q, k, observer.distance), abs=1e-6)
+    tap(q, k, scale=1.0)
+    assert len(heard) == 2
+    assert tap.listener == heard.append
+
+
+def test_a_copy_of_the_model_listens_to_nothing():
+    plant = plant_of()
+    every_query.prepare(plant, every_query.init(plant))
+    plant.model.attention_window.watching = True
+    twin = copy.deepcopy(plant.model)
+    assert twin.taps[0].listener is None
+    assert not twin.attention_window.watching
+    assert plant.model.taps[0].listener is not None
 
 
 def test_reading_the_window_is_not_counted_as_the_model_reading_it():
