@@ -56,8 +56,12 @@ class Profile(Part):
         return self._course(tick) * self._ending(tick)
 
     def over(self, horizon: int) -> Self:
-        """Return the same profile for a run of `horizon` ticks; one without an ending is returned as it is."""
-        return self if self.final is None else self.model_copy(update={"horizon": horizon})
+        """Return the same profile for a run of `horizon` ticks; one without an ending is returned as it is.
+
+        Raises:
+            pydantic.ValidationError: `horizon` is below 1.
+        """
+        return self if self.final is None else type(self)(**{**dict(self), "horizon": horizon})
 
     def _ending(self, tick: int) -> float:
         if self.final is None or self.horizon is None:

@@ -88,6 +88,12 @@ def test_an_ending_needs_a_horizon_and_comes_at_it(points: tuple, horizon: int) 
     assert plain.over(horizon) is plain
 
 
+@pytest.mark.parametrize("horizon", [0, -5])
+def test_a_run_of_no_length_is_refused(horizon: int) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Profile(points=((0, 1.0),), final=0.5).over(horizon)
+
+
 def test_survives_json() -> None:
     profile = Profile(points=((0, 1.0), (7, 2.5)), interpolation="cosine")
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
