@@ -153,6 +153,7 @@ class Engine:
                 raise StateError(msg)
             for runner in self.runners:
                 runner.check(state["loops"][runner.name])
+            self._senses.check(state["senses"])
         self.plant.tick = state["tick"]
         if precedence == "checkpoint":
             for name in state["monitors"]:

@@ -94,6 +94,7 @@ class Runner:
         return {
             "law": self.loop.law.model_dump(mode="json"),
             "law_state": to_data(self._law_state),
+            "actuators": self._kinds(),
             "latched": [[i, reading] for i, reading in self._latched.items()],
             "positions": to_data(self._positions),
             "delivered": to_data(self.delivered),
@@ -103,7 +104,7 @@ class Runner:
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state that is of another law or another number of knobs, before anything is changed.
+        """Refuse a state that is of another law or of other knobs, before anything is changed.
 
         Raises:
             StateError: it is.
@@ -121,6 +122,14 @@ class Runner:
                 f"{len(state['delivered'])} for {len(self.delivered)}. Use the saved recipe."
             )
             raise StateError(msg)
+        # Positions are kept in the actuators' coordinates.
+        if state["actuators"] != self._kinds():
+            msg = (
+                f"Loop {self.name!r} must resume with the actuators it was saved with; got "
+                f"{', '.join(state['actuators'])} for {', '.join(self._kinds())}. Use the saved recipe, or load with "
+                "precedence='recipe'."
+            )
+            raise StateError(msg)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict` and put the knobs where they were."""
@@ -129,6 +138,9 @@ class Runner:
         self._positions = None if state["positions"] is None else tuple(state["positions"])
         self._tick, self._holds, self._saturated = state["tick"], state["holds"], state["saturated"]
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
+
+    def _kinds(self) -> list[str]:
+        return [f"{type(actuator).__name__} ({actuator.scale})" for actuator in self.loop.actuators]
 
     def _refuse_outside(self) -> None:
         for actuator, value in zip(self.loop.actuators, self.found, strict=True):
@@ -187,7 +199,8 @@ class Runner:
         if self._holds == self.loop.patience:
             self._alarm(
                 f"Loop {self.name!r} has been held for {self._holds} decisions by readings {given.readings}; its knobs "
-                "stay where they are. Look for the source of the non-finite values, or set `safe`."
+                f"{'go to `safe`' if self.loop.safe else 'stay where they are'}. "
+                f"Look for the source of the non-finite values{'' if self.loop.safe else ', or set `safe`'}."
             )
             reasons += ("alarm",)
         if self.loop.safe and self._holds >= self.loop.patience:

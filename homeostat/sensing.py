@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.errors import StateError
 from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
@@ -150,10 +151,26 @@ class Senses:
     def state_dict(self) -> dict[str, Any]:
         """Histories, and numbers that have been measured but not read; plain data."""
         return {
+            "observers": self._kinds(),
             "histories": [to_data(sensor.history) for sensor in self._sensors],
             "measured": [None if s.measured is None else s.measured.item() for s in self._sensors],
             "flights": [[f.arrives, list(f.sensors), self._landed(f)] for f in self._flights],
         }
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Refuse a state of other observers, before anything is changed.
+
+        Raises:
+            StateError: it is.
+        """
+        if state["observers"] != self._kinds():
+            msg = (
+                f"A state must be of the same observers; got {', '.join(state['observers'])} for "
+                f"{', '.join(self._kinds())}. Use the saved recipe, or load with precedence='recipe'."
+            )
+            raise StateError(msg)
+        for sensor, history in zip(self._sensors, state["histories"], strict=True):
+            from_data(sensor.observer.start(), history)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the sensors must be the same ones."""
@@ -167,6 +184,9 @@ class Senses:
             _Flight(arrives, tuple(sensors), torch.tensor(vector, dtype=self._plant.dtype), None)
             for arrives, sensors, vector in state["flights"]
         )
+
+    def _kinds(self) -> list[str]:
+        return [type(sensor.observer).__name__ for sensor in self._sensors]
 
     def _add(self, observer: Observer, every: int) -> int:
         for index, sensor in enumerate(self._sensors):

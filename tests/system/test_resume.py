@@ -144,6 +144,12 @@ def test_a_dial_is_written_again_on_resume():
         (lambda s: s["loops"]["rotary_base"]["law"].update(kind="Hold"), "law it was saved with; got Hold for PID"),
         (lambda s: s["loops"]["rotary_base"].update(law_state=[1.0]), "fields of"),
         (lambda s: s["loops"]["rotary_base"].update(delivered=[1.0, 2.0]), "as many knobs"),
+        (
+            lambda s: s["loops"]["rotary_base"].update(actuators=["RotaryBase (linear)"]),
+            r"actuators .* for RotaryBase \(",
+        ),
+        (lambda s: s["senses"].update(observers=["LossTrend"]), "same observers; got LossTrend for Loss"),
+        (lambda s: s["senses"].update(histories=[[1.0]]), "fields of"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, says):
