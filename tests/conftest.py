@@ -21,5 +21,7 @@ def shared_data() -> Path:
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("HOMEOSTAT_SHARED_DATA", default))
     if not (folder / "fsdd" / "train.jsonl").is_file():
-        pytest.skip(f"no real recordings at {folder}; set HOMEOSTAT_SHARED_DATA to a folder that holds fsdd/train.jsonl")
+        pytest.skip(
+            f"no real recordings at {folder}; set HOMEOSTAT_SHARED_DATA to a folder that holds fsdd/train.jsonl"
+        )
     return folder
