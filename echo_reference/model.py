@@ -15,6 +15,8 @@ from transformers.utils.generic import ModelOutput
 from echo_reference.config import EchoConfig
 from echo_reference.decoder import TextDecoder
 from echo_reference.encoder import AudioEncoder
+from echo_reference.errors import DataError
+from echo_reference.features import FRAMES_PER_SECOND
 from echo_reference.loss import IGNORED, ctc_loss, token_loss
 from echo_reference.modules.attention import Place, QueryPhase, Source
 from echo_reference.modules.convolution import ConvolutionBranch, valid
@@ -152,7 +154,16 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Args:
             input_features: log-mel frames (B, n_mels, T).
             feature_lengths: valid frames of each clip; ignored where the configuration lets padding count.
+
+        Raises:
+            DataError: a clip is longer than the encoder has positions for.
         """
+        most = self.config.n_audio_ctx * self.config.subsampling
+        if input_features.shape[2] > most:
+            raise DataError(
+                f"A clip must last at most {most / FRAMES_PER_SECOND:g} s, for which this model has positions; got "
+                f"{input_features.shape[2] / FRAMES_PER_SECOND:g} s. Cut it, or use a model with a larger n_audio_ctx."
+            )
         lengths = feature_lengths if self.config.mask_audio else None
         audio, mask = self.encoder(input_features, lengths, self._shared_rotation())
         return audio, None if mask is None else mask.sum(-1)

@@ -15,7 +15,7 @@ from echo_reference.data.audio import keep_usable, waveform
 from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.utterance import Utterance
 from echo_reference.errors import DataError
-from echo_reference.features import LogMel
+from echo_reference.features import FRAMES_PER_SECOND, LogMel
 from echo_reference.tokens import CtcSymbols, Tokenizer
 
 IGNORED = -100
@@ -29,6 +29,13 @@ class Clip(NamedTuple):
     features: Tensor
     tokens: list[int]
     symbols: list[int]
+
+
+class Room(NamedTuple):
+    """What a model has positions for: feature frames of a clip, labels of its text."""
+
+    frames: int
+    labels: int
 
 
 class Batch(NamedTuple):
@@ -53,11 +60,20 @@ class Batch(NamedTuple):
     ids: list[str]
 
 
-def make_clip(utterance: Utterance, mel: LogMel, tokenizer: Tokenizer, symbols: CtcSymbols) -> Clip:
-    """Features and labels of one utterance; raises `DataError` naming it when either cannot be made."""
+def make_clip(
+    utterance: Utterance, mel: LogMel, tokenizer: Tokenizer, symbols: CtcSymbols, room: Room | None = None
+) -> Clip:
+    """Features and labels of one utterance; raises `DataError` naming it when either cannot be made or has no room."""
     tokens = tokenizer.encode(utterance.text, clip=utterance.id)
     characters = symbols.encode(utterance.text, clip=utterance.id)
     features = mel(torch.from_numpy(waveform(utterance)))
+    needed = Room(features.shape[1], len(_labels(tokens, tokenizer)))
+    if room is not None and (needed.frames > room.frames or needed.labels > room.labels):
+        raise DataError(
+            f"A clip must last at most {room.frames / FRAMES_PER_SECOND:g} s and have at most {room.labels} labels; "
+            f"got {needed.frames / FRAMES_PER_SECOND:g} s and {needed.labels} in {utterance.id}. "
+            "Leave it out, or give the model more positions (n_audio_ctx, n_text_ctx)."
+        )
     return Clip(utterance.id, utterance.text, features, tokens, characters)
 
 
@@ -67,6 +83,7 @@ def make_clips(
     tokenizer: Tokenizer,
     symbols: CtcSymbols | None = None,
     *,
+    room: Room | None = None,
     strict: bool = False,
 ) -> list[Clip]:
     """Features and labels of all usable utterances, held in memory; see `keep_usable` for bad ones.
@@ -76,18 +93,18 @@ def make_clips(
         mel: the features.
         tokenizer: of the decoder.
         symbols: of the CTC head; made from the tokenizer if left out.
+        room: of the model; a clip beyond it counts as bad.
         strict: raise at the first bad utterance, as evaluation should.
     """
     symbols = symbols or CtcSymbols(tokenizer)
-    prepare = partial(make_clip, mel=mel, tokenizer=tokenizer, symbols=symbols)
+    prepare = partial(make_clip, mel=mel, tokenizer=tokenizer, symbols=symbols, room=room)
     return keep_usable(utterances, prepare, strict=strict)
 
 
 def collate(clips: Sequence[Clip], tokenizer: Tokenizer) -> Batch:
     """Pad clips to one batch; see `Batch` for the shapes."""
     frames = [clip.features.T for clip in clips]
-    prompt = list(tokenizer.prompt_ids[1:])
-    labels = [torch.tensor([*prompt, *clip.tokens, tokenizer.eos_id]) for clip in clips]
+    labels = [torch.tensor(_labels(clip.tokens, tokenizer)) for clip in clips]
     symbols = [torch.tensor(clip.symbols, dtype=torch.long) for clip in clips]
     return Batch(
         features=pad_sequence(frames, batch_first=True).transpose(1, 2).contiguous(),
@@ -98,6 +115,10 @@ def collate(clips: Sequence[Clip], tokenizer: Tokenizer) -> Batch:
         texts=[clip.text for clip in clips],
         ids=[clip.id for clip in clips],
     )
+
+
+def _labels(tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    return [*tokenizer.prompt_ids[1:], *tokens, tokenizer.eos_id]
 
 
 class BatchOrder:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from echo_reference.config import EchoConfig
 from echo_reference.data.audio import waveform
 from echo_reference.data.augmentation import Augmentation
-from echo_reference.data.batches import Batch, TrainingBatches, evaluation_batches, make_clips
+from echo_reference.data.batches import Batch, Room, TrainingBatches, evaluation_batches, make_clips
 from echo_reference.data.utterance import Corpus, Utterance
 from echo_reference.errors import ConfigError
 from echo_reference.features import LogMel
@@ -96,15 +96,20 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
     """Make features and labels of a corpus, in memory."""
     mel = LogMel(reader.model.config.n_mels)
     tokenizer, symbols = reader.tokenizer, reader.symbols
-    train = make_clips(corpus.train, mel, tokenizer, symbols)
-    validation = make_clips(corpus.validation[: settings.validation_clips], mel, tokenizer, symbols)
+    augmentation = Augmentation() if settings.augment else None
+    config = reader.model.config
+    room = Room(config.n_audio_ctx * config.subsampling, config.n_text_ctx)
+    # A slower copy of a clip needs room too.
+    slowed = room if augmentation is None else room._replace(frames=int(room.frames / augmentation.tempo[1]))
+    train = make_clips(corpus.train, mel, tokenizer, symbols, room=slowed)
+    validation = make_clips(corpus.validation[: settings.validation_clips], mel, tokenizer, symbols, room=room)
     return Material(
         train=TrainingBatches(
             train,
             tokenizer,
             settings.batch_size,
             settings.seed,
-            augmentation=Augmentation() if settings.augment else None,
+            augmentation=augmentation,
         ),
         validation=evaluation_batches(validation, tokenizer, 2 * settings.batch_size),
         heard=[clip.features for clip in validation],

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from echo_reference.errors import DataError
 from echo_reference.model import Echo
 from homeostat.nn import AttentionTap, Dial, dials
 from tests.echo_reference.small import audio, generic_echo, small_config
@@ -97,6 +98,15 @@ def test_a_clip_does_not_depend_on_its_neighbours() -> None:
     size = alone.ctc_logits.shape[1]
     assert together.ctc_lengths[0] == size
     torch.testing.assert_close(together.ctc_logits[:1, :size], alone.ctc_logits)
+
+
+def test_a_clip_longer_than_the_positions_is_refused() -> None:
+    config = small_config()
+    most = config.n_audio_ctx * config.subsampling
+    model = Echo(config).eval()
+    assert model.encode(audio(1, most))[0].shape[1] == config.n_audio_ctx
+    with pytest.raises(DataError, match="A clip must last at most"):
+        model.encode(audio(1, most + 1))
 
 
 def test_padding_counts_where_the_configuration_says_so() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_reference.data.augmentation import Augmentation
-from echo_reference.data.batches import BatchOrder, Clip, TrainingBatches, collate, evaluation_batches, make_clips
+from echo_reference.data.batches import BatchOrder, Clip, Room, TrainingBatches, collate, evaluation_batches, make_clips
 from echo_reference.data.utterance import Utterance
 from echo_reference.errors import DataError
 from echo_reference.features import LogMel
@@ -106,3 +106,17 @@ def test_clips_hold_features_and_both_labels() -> None:
 def test_refuses_empty_sets_and_sizes(lengths: list[int], size: int, window: int) -> None:
     with pytest.raises(DataError, match=f"got {len(lengths)} clips, batch size {size}, window {window}"):
         BatchOrder(lengths, size, seed=0, window=window)
+
+
+def test_a_clip_that_the_model_has_no_room_for_is_left_out() -> None:
+    short = Utterance("short", np.ones(1600, np.float32), "one two")
+    long, wordy = (
+        short._replace(id="long", audio=np.ones(1760, np.float32)),
+        short._replace(id="wordy", text="one one two"),
+    )
+    # Two words and the end mark.
+    made = make_clips([long, short, wordy], LogMel(), WORDS, room=Room(frames=10, labels=3))
+    assert [clip.id for clip in made] == ["short"]
+    assert collate(made, WORDS).labels.shape[1] == 3
+    with pytest.raises(DataError, match=r"at most 0.1 s and have at most 3 labels; got 0.11 s and 3 in long"):
+        make_clips([long], LogMel(), WORDS, room=Room(frames=10, labels=3), strict=True)
