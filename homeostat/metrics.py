@@ -15,7 +15,8 @@ class Metrics:
 
     A value is copied when it is observed: a kept reference would read what `loss /= n` made of it, and would
     hold the graph alive. Calls between two ticks are averaged into one value a tick; a reader takes the mean
-    of the ticks since it last read. Calls that belong to a skipped step are dropped.
+    of the ticks since it last read. Calls before a step that a fused optimizer was told to skip are dropped; where the
+    optimizer is not called at all, they are averaged with those of the next step.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -210,7 +210,9 @@ class Senses:
         plant = self._plant
         absent = torch.zeros((), dtype=plant.dtype, device=plant.device)
         values = torch.stack([absent if m is None else m.detach().to(absent).reshape(()) for m in measured])
-        counts = torch.tensor([m is not None for m in measured], dtype=plant.dtype, device=plant.device)
+        # Made on the device: numbers copied there from the host would have to wait for it.
+        present = torch.ones_like(absent)
+        counts = torch.stack([absent if m is None else present for m in measured])
         if self._group is None:
             return torch.stack([values, counts])
         finite = torch.isfinite(values)
