@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeostat.errors import AttachError, StateError
-from homeostat.laws.law import Input
+from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
@@ -44,7 +44,10 @@ class Runner:
         self._latched: dict[int, float] = {}
         self._positions: tuple[float, ...] | None = None
         self.delivered = self.found
-        self._tick: int | None = None
+        # A hold costs the law no time: it hears of all ticks since it was last asked. The knob may use only those since
+        # the last decision, held or not, so that what a hold kept back does not come as one jump.
+        self._asked: int | None = None
+        self._decided: int | None = None
         self._holds = 0
         self._saturated = 0
         self.alarms: list[Event] = []
@@ -56,18 +59,17 @@ class Runner:
             return None
         readings = tuple(self._latched[i] for i in range(len(self.loop.observers)))
         tick = self._plant.tick
-        elapsed = self.loop.every if self._tick is None else max(1, tick - self._tick)
-        self._tick = tick
         positions, moved = self._look()
-        given = Input(readings, self.loop.wanted(tick), positions, moved, elapsed)
+        given = Input(readings, self.loop.wanted(tick), positions, moved, self._ticks_since(self._asked))
         external = ("external",) if any(moved) and self._positions is not None else ()
-        if not all(math.isfinite(reading) for reading in readings):
-            return self._hold(given, external)
-        command, law_state, terms = self.loop.law.update(self._law_state, given)
-        if not all(math.isfinite(c) for c in command):
-            return self._hold(given, external)
-        self._law_state, self._holds = law_state, 0
-        return self._move(command, given, terms, external)
+        decision = self._ask(given)
+        if decision is None:
+            record = self._hold(given, external)
+        else:
+            self._law_state, self._holds, self._asked = decision.state, 0, tick
+            record = self._move(decision.command, given, decision.terms, external)
+        self._decided = tick
+        return record
 
     def write(self, values: tuple[float, ...]) -> tuple[float, ...]:
         """Set the knobs to `values`, in their own units; returns what was delivered."""
@@ -98,7 +100,8 @@ class Runner:
             "latched": [[i, reading] for i, reading in self._latched.items()],
             "positions": to_data(self._positions),
             "delivered": to_data(self.delivered),
-            "tick": self._tick,
+            "asked": self._asked,
+            "decided": self._decided,
             "holds": self._holds,
             "saturated": self._saturated,
         }
@@ -136,7 +139,8 @@ class Runner:
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
-        self._tick, self._holds, self._saturated = state["tick"], state["holds"], state["saturated"]
+        self._asked, self._decided = state["asked"], state["decided"]
+        self._holds, self._saturated = state["holds"], state["saturated"]
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
 
     def _kinds(self) -> list[str]:
@@ -152,6 +156,16 @@ class Runner:
                     f"outside [{actuator.low:g}, {actuator.high:g}]. Start it inside, or widen the limits."
                 )
                 raise AttachError(msg)
+
+    def _ticks_since(self, tick: int | None) -> int:
+        return self.loop.every if tick is None else max(1, self._plant.tick - tick)
+
+    def _ask(self, given: Input) -> Decision | None:
+        """Return what the law answers; None where it cannot be asked, or its answer is no number."""
+        if not all(math.isfinite(reading) for reading in given.readings):
+            return None
+        decision = self.loop.law.update(self._law_state, given)
+        return decision if all(math.isfinite(c) for c in decision.command) else None
 
     def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
         """Return where the knobs are, and which of them something else has moved since the last decision."""
@@ -174,7 +188,8 @@ class Runner:
         self, command: tuple[float, ...], given: Input, terms: Mapping[str, float], reasons: tuple[str, ...]
     ) -> Record:
         actuators = self.loop.actuators
-        admissions = [a.admit(c, p, given.elapsed) for a, c, p in zip(actuators, command, given.admitted, strict=True)]
+        ticks = self._ticks_since(self._decided)
+        admissions = [a.admit(c, p, ticks) for a, c, p in zip(actuators, command, given.admitted, strict=True)]
         self._positions = tuple(admission.position for admission in admissions)
         steps = tuple(
             a.quantise(p, a.coordinate(d)) for a, p, d in zip(actuators, self._positions, self.delivered, strict=True)

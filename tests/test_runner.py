@@ -101,6 +101,32 @@ def test_a_command_that_is_no_number_holds():
     assert p.model["knob"].value == 1.0
 
 
+def test_a_law_hears_of_the_ticks_that_a_hold_took():
+    r, p = runner(Recorder(), every=5)
+    for tick, reading in ((0, 1.0), (5, math.nan), (10, math.inf), (15, 2.0), (20, 3.0)):
+        p.tick = tick
+        r.decide({0: reading})
+    assert [seen[-1] for seen in r._law_state] == [5.0, 15.0, 5.0]
+
+
+def test_a_schedule_is_where_it_would_be_without_the_hold():
+    r, p = runner(course(1.0, 1.5, 2.0, 2.5, 3.0))
+    for tick, reading in enumerate((1.0, math.nan, math.nan, math.nan, 1.0)):
+        p.tick = tick
+        r.decide({0: reading})
+    assert p.model["knob"].value == 3.0
+
+
+def test_a_knob_does_not_make_up_for_a_hold_in_one_jump():
+    r, p = runner(course(1.0, 4.0, 4.0, 4.0, 4.0), knob(slew=0.25))
+    stood = []
+    for tick, reading in enumerate((1.0, math.nan, math.nan, 1.0, 1.0)):
+        p.tick = tick
+        r.decide({0: reading})
+        stood.append(p.model["knob"].value)
+    assert stood == [1.0, 1.0, 1.0, 1.25, 1.5]
+
+
 def test_a_loop_of_several_readings_decides_once_all_were_seen():
     law = MatrixPI(gain=((0.1, 0.0), (0.0, 0.1)), integral=((0.1, 0.0), (0.0, 0.1)), tracking_time=10.0)
     loop = CoupledLoop(

@@ -36,7 +36,8 @@ class Actuator(Part):
         low: least value, in the knob's own units; must be positive on a log scale.
         high: greatest value.
         scale: "linear" or "log".
-        slew: greatest change of the coordinate per tick.
+        slew: greatest change of the coordinate per tick since the last decision; one that was held counts, so that the
+            time of a hold is not made up for in one jump.
         quantum: step of the coordinate at which the knob moves (16 on a linear scale: multiples of 16; ln 2 on
             a log scale: powers of two). A new step is taken once the admitted position is 0.75 of a quantum away.
 

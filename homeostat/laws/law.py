@@ -20,7 +20,7 @@ class Input(NamedTuple):
             slew and arbitration but before quantisation, or the position found in the plant.
         moved: True where `admitted` was *found*, because the loop just started or something else moved the knob.
             A law with memory then continues from there without a bump.
-        elapsed: ticks since the last decision, at least 1.
+        elapsed: ticks since the law was last asked, at least 1; the time that a loop was held counts.
     """
 
     readings: tuple[float, ...]
