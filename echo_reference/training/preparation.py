@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,8 +15,8 @@ from echo_reference.data.audio import waveform
 from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.batches import Batch, Room, TrainingBatches, evaluation_batches, make_clips
 from echo_reference.data.utterance import Corpus, Utterance
-from echo_reference.errors import ConfigError
-from echo_reference.features import LogMel
+from echo_reference.errors import ConfigError, DataError
+from echo_reference.features import FRAMES_PER_SECOND, LogMel
 from echo_reference.model import Echo
 from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding, TrainSettings
@@ -32,14 +32,17 @@ class Material(NamedTuple):
         validation: batches for the validation loss.
         heard: validation clips' features, for transcripts.
         said: their texts.
-        test: utterances nothing was learned or chosen from.
+        test: features of clips nothing was learned or chosen from; made before training, so that a bad recording
+            cannot end a finished run without a result.
+        references: their texts.
     """
 
     train: TrainingBatches
     validation: list[Batch]
     heard: list[Tensor]
     said: list[str]
-    test: list[Utterance]
+    test: list[Tensor]
+    references: list[str]
 
 
 def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
@@ -93,7 +96,11 @@ def check_decoding(decoding: Decoding, config: EchoConfig) -> None:
 
 
 def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) -> Material:
-    """Make features and labels of a corpus, in memory."""
+    """Make features and labels of a corpus, in memory.
+
+    Raises:
+        DataError: train or validation has no usable clip, or a test clip is bad or longer than the model has room for.
+    """
     mel = LogMel(reader.model.config.n_mels)
     tokenizer, symbols = reader.tokenizer, reader.symbols
     augmentation = Augmentation() if settings.augment else None
@@ -114,7 +121,8 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
         validation=evaluation_batches(validation, tokenizer, 2 * settings.batch_size),
         heard=[clip.features for clip in validation],
         said=[clip.text for clip in validation],
-        test=list(corpus.test),
+        test=_hear_within(corpus.test, config.n_mels, room.frames),
+        references=[utterance.text for utterance in corpus.test],
     )
 
 
@@ -122,6 +130,18 @@ def hear(utterances: Iterable[Utterance], n_mels: int) -> list[Tensor]:
     """Features of utterances whose text needs no labels; a bad recording raises, naming the file."""
     mel = LogMel(n_mels)
     return [mel(torch.from_numpy(waveform(utterance))) for utterance in utterances]
+
+
+def _hear_within(utterances: Sequence[Utterance], n_mels: int, frames: int) -> list[Tensor]:
+    features = hear(utterances, n_mels)
+    for utterance, heard in zip(utterances, features, strict=True):
+        if heard.shape[1] > frames:
+            raise DataError(
+                f"A test clip must last at most {frames / FRAMES_PER_SECOND:g} s; got "
+                f"{heard.shape[1] / FRAMES_PER_SECOND:g} s in {utterance.id}. "
+                "Leave it out, or give the model more positions (n_audio_ctx)."
+            )
+    return features
 
 
 def build_optimizer(settings: TrainSettings, model: nn.Module) -> AdamW:

@@ -25,7 +25,6 @@ from echo_reference.training.preparation import (
     build_reader,
     build_schedule,
     check_decoding,
-    hear,
     prepare_material,
 )
 from echo_reference.training.settings import TrainSettings
@@ -186,9 +185,8 @@ class Trainer:
         display.evaluation(self.step, loss, errors.wer, decoding, self._knobs())
 
     def _judge(self) -> Outcome:
-        references = [utterance.text for utterance in self.material.test]
-        features = hear(self.material.test, self.model.config.n_mels)
-        errors, transcripts = word_errors(self.reader, features, references, self.settings.decoding)
+        references = self.material.references
+        errors, transcripts = word_errors(self.reader, self.material.test, references, self.settings.decoding)
         return self._outcome(errors, references, transcripts)
 
     def _outcome(self, errors: Score | None, references: list[str], transcripts: list[str]) -> Outcome:

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from echo_reference.errors import ConfigError, DivergenceError
+from echo_reference.errors import ConfigError, DataError, DivergenceError
 from echo_reference.training import checkpoint, trainer
 from echo_reference.training.evaluation import quick_decoding
 from homeostat.sinks import read_run
-from tests.echo_reference.runs import TINY, finish, quiet_trainer, tiny_settings
+from tests.echo_reference.runs import TINY, finish, quiet_trainer, tiny_settings, tone, write_corpus
 
 Spoil = Any
 
@@ -107,6 +108,23 @@ def test_a_model_that_cannot_be_is_refused_before_training(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         quiet_trainer(tiny_settings(corpus, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds", "message"),
+    [
+        ({}, 0.0, r"test-2\.wav"),
+        ({"model": {**TINY, "n_audio_ctx": 10}}, 2.0, r"A test clip must last at most 0\.8 s; got 2 s in .*test-2"),
+    ],
+)
+def test_a_test_clip_that_cannot_be_judged_is_named_before_training(
+    tmp_path: Path, changes: dict[str, Any], seconds: float, message: str
+) -> None:
+    folder = write_corpus(tmp_path / "corpus")
+    soundfile.write(folder / "test-2.wav", tone("low", seconds), 8000)
+    with pytest.raises(DataError, match=message):
+        quiet_trainer(tiny_settings(folder, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 
