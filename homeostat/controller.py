@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
+from homeostat.closing import run_all
 from homeostat.engine import Engine, Precedence, refuse_unsteerable
 from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.loop import AnyLoop
@@ -127,8 +129,8 @@ class Homeostat:
             for sink in self.trace.sinks:
                 sink.open(self._describe())
         except BaseException:
-            self._engine.close(keep=False)
-            self._engine = None
+            engine, self._engine = self._engine, None
+            engine.close(keep=False)
             raise
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
@@ -152,17 +154,16 @@ class Homeostat:
     def detach(self, *, keep: bool = False) -> None:
         """Stop steering and remove every hook.
 
-        What acts within a step only (a factor on the learning rate, a limit) ends in any case.
+        What acts within a step only (a factor on the learning rate, a limit) ends in any case. What fails (a knob that
+        is no longer there, a full disk) does not keep the rest from being done; the first error is raised at the end.
 
         Args:
             keep: leave the knobs where they are; by default they return to where `attach` found them.
         """
         engine = self._attached("detach")
-        engine.close(keep=keep)
-        self.trace.append(Event(engine.plant.tick, "detached"))
-        for sink in self.trace.sinks:
-            sink.close()
         self._engine = None
+        ended = partial(self.trace.append, Event(engine.plant.tick, "detached"))
+        run_all([partial(engine.close, keep=keep), ended, *(sink.close for sink in self.trace.sinks)])
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next decisions depend on, as plain data (JSON, or `torch.save` with weights_only)."""

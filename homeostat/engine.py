@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 from weakref import WeakSet
 
@@ -12,6 +13,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.closing import run_all
 from homeostat.errors import AttachError, HomeostatWarning, StateError
 from homeostat.loop import CoupledLoop
 from homeostat.observers.loss import Loss
@@ -110,18 +112,18 @@ class Engine:
         self._senses.arm()
 
     def close(self, *, keep: bool) -> None:
-        """Leave the plant as it was found, or with its knobs where they are."""
-        self._end_step()
-        self.plant.forget()
-        for handle in self._handles:
-            handle.remove()
+        """Leave the plant as it was found, or with its knobs where they are.
+
+        What fails does not keep the rest from being done; the first error is raised at the end.
+        """
         if self._handles:
             _STEERED.difference_update(self.plant.optimizers)
-        self._senses.close()
+        actions: list[Callable[[], None]] = [self._end_step, self.plant.forget]
+        actions += [handle.remove for handle in self._handles]
+        actions.append(self._senses.close)
         for runner in self.runners:
-            if not keep:
-                runner.restore()
-            runner.release()
+            actions += [runner.release] if keep else [runner.restore, runner.release]
+        run_all(actions)
 
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
@@ -275,8 +277,7 @@ class Engine:
         if not self._open:
             return
         self._open = False
-        for actuator, memory in reversed(self._transient):
-            actuator.after_step(self.plant, memory)
+        run_all(partial(actuator.after_step, self.plant, memory) for actuator, memory in reversed(self._transient))
 
     def _monitor(self, name: str) -> None:
         if name not in self._monitors:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from homeostat.actuators.actuator import Actuator
+from homeostat.closing import run_all
 from homeostat.errors import AttachError, StateError
 from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
@@ -83,13 +86,13 @@ class Runner:
 
     def restore(self) -> None:
         """Put the knobs back to where they were found, whoever moved them since."""
-        if self.read() != self.found:
-            self.write(self.found)
+        knobs = zip(self.loop.actuators, self.memories, self.found, strict=True)
+        run_all(partial(self._put_back, actuator, memory, value) for actuator, memory, value in knobs)
 
     def release(self) -> None:
         """Remove whatever besides the knobs' values was placed in the plant."""
-        for actuator, memory in zip(self.loop.actuators, self.memories, strict=False):
-            actuator.release(self._plant, memory)
+        placed = zip(self.loop.actuators, self.memories, strict=False)
+        run_all(partial(actuator.release, self._plant, memory) for actuator, memory in placed)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next decision depends on, as plain data."""
@@ -142,6 +145,10 @@ class Runner:
         self._asked, self._decided = state["asked"], state["decided"]
         self._holds, self._saturated = state["holds"], state["saturated"]
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
+
+    def _put_back(self, actuator: Actuator, memory: Any, value: float) -> None:
+        if actuator.read(self._plant, memory) != value:
+            actuator.write(self._plant, memory, value)
 
     def _kinds(self) -> list[str]:
         return [f"{type(actuator).__name__} ({actuator.scale})" for actuator in self.loop.actuators]

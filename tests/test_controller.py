@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -11,9 +12,9 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ExponentialLR
 
-from homeostat import AttachError, CoupledLoop, Homeostat, HomeostatError, Loop
-from homeostat.actuators import LearningRate, RotaryBase
-from homeostat.laws import Hold, MatrixPI
+from homeostat import AttachError, CoupledLoop, Homeostat, HomeostatError, Loop, Profile
+from homeostat.actuators import Dropout, LearningRate, RotaryBase
+from homeostat.laws import Hold, MatrixPI, Schedule
 from homeostat.observers import Loss
 from tests.test_trace import Memory
 from tests.training import Training
@@ -87,6 +88,47 @@ def test_attach_returns_the_controller_and_tells_the_sinks():
     kinds = [type(entry).__name__ for entry in sink.entries]
     assert (kinds[0], kinds[-1]) == ("Event", "Event")
     assert kinds.count("Record") == 2
+
+
+class Closable(Memory):
+    """A sink that remembers being closed, and may refuse to be."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        if self.error:
+            raise self.error
+
+
+def test_a_detach_that_fails_somewhere_does_the_rest_and_says_the_first_error():
+    sinks = [Closable(OSError("disk full")), Closable()]
+    training = Training()
+    rise = Schedule(profile=Profile(points=((0, math.log(500.0)),)))
+    drop = Schedule(profile=Profile(points=((0, 0.5),)))
+    homeostat = training.attach(
+        [
+            Loop(Loss(), rise, RotaryBase(low=10, high=1e6), every=1),
+            Loop(Loss(), drop, Dropout(high=0.6), every=1),
+        ],
+        sinks=sinks,
+    )
+    found = training.model.dropout.rate.value
+    training.run(2)
+    assert training.model.dropout.rate.value != found
+    del training.model.rotary_base
+    with pytest.raises(AttributeError, match="no attribute `rotary_base`"):
+        homeostat.detach()
+    assert training.model.dropout.rate.value == found
+    assert not training.optimizer._optimizer_step_pre_hooks
+    assert [sink.closed for sink in sinks] == [True, True]
+    assert [sink.entries[-1].text for sink in sinks] == ["detached", "detached"]
+    with pytest.raises(HomeostatError, match="must be used while attached"):
+        homeostat.detach()
+    Homeostat(WATCH).attach(training.model, training.optimizer).detach()
 
 
 def test_loops_of_one_name_are_told_apart():

@@ -15,7 +15,7 @@ MOST_LINES = 350
 
 # Each level may import the ones above it in this list; within a level, only what is said to below.
 LEVELS = (
-    ("homeostat.errors", "homeostat.version"),
+    ("homeostat.errors", "homeostat.version", "homeostat.closing"),
     ("homeostat.part", "homeostat.state", "homeostat.profile", "homeostat.trace", "homeostat.metrics", "homeostat.nn"),
     ("homeostat.plant",),
     ("homeostat.norms", "homeostat.step", "homeostat.watch"),
