@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 # Imported so that every part of the library can be found by its kind.
 from homeostat import actuators, laws, observers
 from homeostat.errors import RecipeError
-from homeostat.loop import AnyLoop, CoupledLoop
+from homeostat.loop import AnyLoop
+from homeostat.part import Part
 from homeostat.profile import Profile
 
 _ROLES = (actuators, laws, observers)
@@ -35,13 +36,24 @@ class Recipe(BaseModel):
     loops: tuple[SerializeAsAny[AnyLoop], ...]
 
     def over(self, horizon: int) -> Self:
-        """Return the recipe for a run of `horizon` ticks: setpoints that have an ending now know when it comes."""
-        return self.model_copy(update={"loops": tuple(_over(loop.coupled(), horizon) for loop in self.loops)})
+        """Return the recipe for a run of `horizon` ticks: every profile with an ending now knows when it comes.
+
+        Profiles are setpoints, and fields of laws (a `Schedule`, also in a `Chain`).
+        """
+        return self.model_copy(update={"loops": _over(self.loops, horizon)})
 
 
-def _over(loop: CoupledLoop, horizon: int) -> CoupledLoop:
-    setpoints = tuple(s.over(horizon) if isinstance(s, Profile) else s for s in loop.setpoints)
-    return loop.model_copy(update={"setpoints": setpoints})
+def _over(value: Any, horizon: int) -> Any:
+    match value:
+        case Profile():
+            return value.over(horizon)
+        case Part():
+            fields = {name: _over(field, horizon) for name, field in value}
+            changed = {name: field for name, field in fields.items() if field != getattr(value, name)}
+            return value.model_copy(update=changed) if changed else value
+        case tuple():
+            return tuple(_over(item, horizon) for item in value)
+    return value
 
 
 def names() -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from homeostat import CoupledLoop, Homeostat, Loop, Profile, RecipeError
 from homeostat.actuators import LearningRate
-from homeostat.laws import PID, Hold
+from homeostat.laws import EMA, PID, Chain, Hold, Schedule
 from homeostat.observers import Loss
 from homeostat.recipes import Recipe, load, names
 from tests.training import Training, every_loop
@@ -63,9 +63,24 @@ def test_a_known_horizon_brings_the_ending_of_a_setpoint(horizon):
     course = Profile(points=((0, 2.0),), final=0.25)
     loop = Loop(Loss(), PID(gain=1.0, integral_time=5.0), LearningRate(), setpoint=course)
     (planned,) = Recipe(loops=(loop,)).over(horizon).loops
-    assert isinstance(planned, CoupledLoop)
-    assert planned.wanted(horizon) == pytest.approx((0.5,))
+    assert isinstance(planned, Loop)
+    assert planned.coupled().wanted(horizon) == pytest.approx((0.5,))
     assert loop.coupled().wanted(horizon) == (2.0,)
+
+
+def test_a_known_horizon_reaches_the_profiles_in_laws_and_nothing_else():
+    course = Schedule(profile=Profile(points=((0, 2.0),), final=0.25))
+    plain = Loop(Loss(), Schedule(profile=Profile(points=((0, 2.0),))), LearningRate())
+    loops = (
+        Loop(Loss(), course, LearningRate()),
+        Loop(Loss(), Chain(laws=(EMA(time_constant=5.0), course)), LearningRate()).coupled(),
+        plain,
+    )
+    alone, chained, kept = Recipe(loops=loops).over(80).loops
+    assert alone.law.profile.horizon == 80
+    assert isinstance(chained, CoupledLoop)
+    assert chained.law.laws[1].profile.at(80) == pytest.approx(0.5)
+    assert kept is plain
 
 
 @pytest.mark.parametrize(
