@@ -97,7 +97,7 @@ class Runner:
     def state_dict(self) -> dict[str, Any]:
         """Everything the next decision depends on, as plain data."""
         return {
-            "law": self.loop.law.model_dump(mode="json"),
+            "law": type(self.loop.law).__name__,
             "law_state": to_data(self._law_state),
             "actuators": self._kinds(),
             "latched": [[i, reading] for i, reading in self._latched.items()],
@@ -115,9 +115,9 @@ class Runner:
         Raises:
             StateError: it is.
         """
-        if state["law"]["kind"] != type(self.loop.law).__name__:
+        if state["law"] != type(self.loop.law).__name__:
             msg = (
-                f"Loop {self.name!r} must resume with the law it was saved with; got {state['law']['kind']} for "
+                f"Loop {self.name!r} must resume with the law it was saved with; got {state['law']} for "
                 f"{type(self.loop.law).__name__}. Use the saved recipe, or load with precedence='recipe'."
             )
             raise StateError(msg)

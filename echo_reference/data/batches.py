@@ -46,8 +46,6 @@ class Batch(NamedTuple):
         feature_lengths: (B,) frames.
         labels: (B, L): the prompt without its first id, the text, the end mark; then -100.
         ctc_labels: (B, S): symbols, all above 0; then -100.
-        ctc_lengths: (B,) symbols.
-        texts: the transcripts.
         ids: the utterances' names.
     """
 
@@ -55,8 +53,6 @@ class Batch(NamedTuple):
     feature_lengths: Tensor
     labels: Tensor
     ctc_labels: Tensor
-    ctc_lengths: Tensor
-    texts: list[str]
     ids: list[str]
 
 
@@ -111,8 +107,6 @@ def collate(clips: Sequence[Clip], tokenizer: Tokenizer) -> Batch:
         feature_lengths=torch.tensor([len(frame) for frame in frames]),
         labels=pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         ctc_labels=pad_sequence(symbols, batch_first=True, padding_value=IGNORED),
-        ctc_lengths=torch.tensor([len(symbol) for symbol in symbols]),
-        texts=[clip.text for clip in clips],
         ids=[clip.id for clip in clips],
     )
 

@@ -41,10 +41,6 @@ class Corpus(NamedTuple):
     validation: Sequence[Utterance]
     test: Sequence[Utterance]
 
-    def texts(self) -> list[str]:
-        """Every transcript, for building a vocabulary that covers the corpus."""
-        return [utterance.text for split in self[1:] for utterance in split]
-
 
 def hold_out(utterances: Sequence[Utterance], share: float = 0.05) -> tuple[list[Utterance], list[Utterance]]:
     """Split off a validation part that depends on the utterances' ids only.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 
 from echo_reference.errors import DataError
 from echo_reference.tokens.tokenizer import Tokenizer
@@ -41,7 +40,3 @@ class CtcSymbols:
     def decode(self, symbols: Iterable[int]) -> str:
         """The text of the symbols; blanks are left out, repetitions kept."""
         return self.tokenizer.decode(symbol + self.shift for symbol in symbols if symbol != self.blank)
-
-    def decode_frames(self, symbols: Iterable[int]) -> str:
-        """The text of one best path: runs of one symbol are merged, then blanks left out."""
-        return self.decode(symbol for symbol, _ in groupby(symbols))

@@ -141,7 +141,7 @@ def test_a_dial_is_written_again_on_resume():
     [
         (lambda s: s.update(version=0), "must have version 1; got 0"),
         (lambda s: s["loops"].update(other=s["loops"].pop("rotary_base")), "same loops"),
-        (lambda s: s["loops"]["rotary_base"]["law"].update(kind="Hold"), "law it was saved with; got Hold for PID"),
+        (lambda s: s["loops"]["rotary_base"].update(law="Hold"), "law it was saved with; got Hold for PID"),
         (lambda s: s["loops"]["rotary_base"].update(law_state=[1.0]), "fields of"),
         (lambda s: s["loops"]["rotary_base"].update(delivered=[1.0, 2.0]), "as many knobs"),
         (

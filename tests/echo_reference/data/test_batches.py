@@ -66,7 +66,6 @@ def test_padding_is_zero_and_labels_end() -> None:
     one, end = WORDS.encode("one")[0], WORDS.eos_id
     assert batch.labels.tolist() == [[one, one, end], [end, -100, -100]]
     assert batch.ctc_labels.tolist() == [[1, 1], [-100, -100]]
-    assert batch.ctc_lengths.tolist() == [2, 0]
     assert batch.ids == ["a", "b"]
 
 
@@ -84,7 +83,7 @@ def test_a_resumed_run_gets_the_same_bits() -> None:
     for step in range(12):
         expected = walked(step)
     resumed = batches()(11)
-    for ours, theirs in zip(resumed[:5], expected[:5], strict=True):
+    for ours, theirs in zip(resumed[:4], expected[:4], strict=True):
         assert torch.equal(ours, theirs)
     assert resumed.ids == expected.ids
     assert not torch.equal(resumed.features, TrainingBatches(CLIPS, WORDS, 4, seed=1)(11).features)
