@@ -51,7 +51,11 @@ class Metrics:
             slot.commit()
 
     def discard(self) -> None:
-        """Forget what was observed since the last tick: its step did not change the weights."""
+        """Forget what was observed since the last tick: its step did not change the weights.
+
+        Nothing tells a training loss from a validation loss here, so one that was observed just before the skipped
+        step is lost too, and its loop waits for the next.
+        """
         for slot in self._slots.values():
             slot.calls = 0
 

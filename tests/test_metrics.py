@@ -88,6 +88,20 @@ def test_discarded_calls_count_nowhere():
     assert reader.take().item() == 1.0
 
 
+def test_a_skipped_step_takes_all_metrics_since_the_last_tick_and_nothing_older():
+    m = metrics()
+    readers = [m.reader(name) for name in ("loss", "validation_loss")]
+    m.observe("loss", 2.0)
+    m.commit()
+    m.observe("loss", 9.0)
+    m.observe("validation_loss", 3.0)
+    m.discard()
+    m.commit()
+    older, rare = (reader.take() for reader in readers)
+    assert older.item() == 2.0
+    assert rare is None
+
+
 def test_more_than_one_number_is_refused():
     with pytest.raises(HomeostatError, match=r"'loss' must be one number; got shape \(3,\)"):
         metrics().observe("loss", torch.zeros(3))
