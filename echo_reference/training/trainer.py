@@ -76,8 +76,7 @@ class Trainer:
         saved = _saved(settings)
         self.settings = settings.continuing(saved["settings"]) if saved else settings
         self.console, self.device = console, torch.device(self.settings.device)
-        if self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
+        torch.set_num_threads(self.settings.threads)
         checkpoint.seed(self.settings.seed)
         corpus = load_corpus(self.settings.data)
         self.reader = self._reader(corpus)
