@@ -48,7 +48,7 @@ class TrainSettings(BaseModel):
         "auto", description="auto: words where few are known, else characters"
     )
     recipe: str = Field("echo", description="control system: echo, steady, a recipe file, or none")
-    steps: int = Field(1000, ge=1, description="optimizer steps")
+    steps: int = Field(900, ge=1, description="optimizer steps")
     minutes: float | None = Field(None, gt=0, description="stop early after this many minutes of training")
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(4e-3, gt=0, description="peak of the schedule")
@@ -57,7 +57,7 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     augment: bool = Field(False, description="vary tempo, pitch and level, mask bands and spans")
     decoding: Decoding = Field("joint", description="how the final transcripts are made")
-    evaluate_every: int = Field(125, ge=1, description="steps between two evaluations on the validation split")
+    evaluate_every: int = Field(150, ge=1, description="steps between two evaluations on the validation split")
     validation_clips: int = Field(96, ge=1, description="at most this many validation clips")
     checkpoint_every: int = Field(300, ge=1, description="steps between two checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
