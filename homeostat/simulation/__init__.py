@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from homeostat.simulation.first_order import FirstOrder
-from homeostat.simulation.plant import SimulatedPlant
+from homeostat.simulation.plant import AnyPlant, SimulatedPlant
 from homeostat.simulation.run import SimulatedRun, simulate
+from homeostat.simulation.two_by_two import TwoByTwo
 
-__all__ = ["FirstOrder", "SimulatedPlant", "SimulatedRun", "simulate"]
+__all__ = ["AnyPlant", "FirstOrder", "SimulatedPlant", "SimulatedRun", "TwoByTwo", "simulate"]

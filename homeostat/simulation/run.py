@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from homeostat.laws import Input, Law
+from homeostat.laws import Law
 from homeostat.profile import Profile
-from homeostat.simulation.plant import SimulatedPlant
+from homeostat.simulation.loop import Knob, SimulatedLoop
+from homeostat.simulation.plant import AnyPlant, Readings, Vector
+
+Goal = float | Profile
 
 
 class SimulatedRun(NamedTuple):
-    """One array a quantity, one entry a tick; between two decisions the knob stands still.
+    """One array a quantity, one row a tick; between two decisions the knobs stand still.
+
+    Of a scalar law the arrays have shape (ticks,); else they have a column a reading (`reading`, `setpoint`) or a
+    column a knob.
 
     Attributes:
-        reading: what the law could see.
+        reading: what the law could see; NaN where a reading was missing, or was that.
         setpoint: what was wanted (NaN without a setpoint).
-        command: what the law asked for.
+        command: what the law asked for; the admitted position where the loop was held.
         admitted: after limits and slew.
         delivered: after quantisation; this moved the plant.
     """
@@ -33,46 +40,82 @@ class SimulatedRun(NamedTuple):
 
 def simulate(
     law: Law,
-    plant: SimulatedPlant,
+    plant: AnyPlant,
     *,
     ticks: int,
-    setpoint: float | Profile | None = None,
-    start: float = 0.0,
-    low: float = -math.inf,
-    high: float = math.inf,
-    slew: float = math.inf,
-    quantum: float = 0.0,
+    setpoint: Goal | tuple[Goal, ...] | None = None,
+    start: float | Vector = 0.0,
+    low: float | Vector = -math.inf,
+    high: float | Vector = math.inf,
+    slew: float | Vector = math.inf,
+    quantum: float | Vector = 0.0,
     every: int = 1,
     seed: int = 0,
 ) -> SimulatedRun:
-    """Run a scalar law on a plant and return what happened.
+    """Run a law on a plant as a `Homeostat` would, and return what happened.
+
+    Positions, limits, slew and quantum are in the law's own coordinate. What holds for every reading or every knob may
+    be given as one number, else as a tuple. As in a training run, a loop whose reading is not finite is held: the law
+    is not asked and the knobs stay; a missing reading is no decision at all (of several readings the others decide,
+    with its last value). The law is told the ticks since it was last asked, and limits win over slew.
 
     Args:
-        law: one reading, one command.
+        law: decides; its shape must be the plant's.
         plant: what it steers.
         ticks: length of the run.
-        setpoint: the wanted reading, a number or a course over the ticks; None for laws without.
-        start: position of the knob before the first decision.
-        low: least position of the knob.
-        high: greatest position of the knob.
-        slew: greatest change of position a tick.
-        quantum: step of the delivered position; 0 for a continuous knob.
+        setpoint: the wanted readings, numbers or courses over the ticks; None for a law that needs none.
+        start: positions of the knobs before the first decision.
+        low: least positions of the knobs.
+        high: greatest positions of the knobs.
+        slew: greatest change of position a tick since the last decision.
+        quantum: step of the delivered position, taken once the admitted one is 0.75 of it away; 0 for a continuous
+            knob.
         every: ticks between two decisions.
         seed: of the plant's noise.
+
+    Raises:
+        ValueError: law and plant differ in shape, a tuple has another length than the readings or knobs, or there is
+            no tick.
     """
-    noise = np.random.default_rng(seed).standard_normal(ticks)
-    rows = np.empty((ticks, len(SimulatedRun._fields)))
-    state, memory, command, admitted = plant.init(), law.init(), start, start
-    for tick in range(ticks):
-        reading = plant.read(state, noise[tick])
-        wanted = setpoint.at(tick) if isinstance(setpoint, Profile) else setpoint
+    if law.shape != plant.shape:
+        msg = (
+            f"A simulated law must have its plant's shape; got {type(law).__name__} of shape {law.shape} for "
+            f"{type(plant).__name__} of shape {plant.shape}. Use a law of as many readings and commands."
+        )
+        raise ValueError(msg)
+    if min(ticks, every) < 1:
+        msg = f"ticks and every must be at least 1; got {ticks} and {every}. Run one tick or more."
+        raise ValueError(msg)
+    n, m = law.shape
+    goals = () if setpoint is None else _each("setpoint", setpoint, n)
+    if law.needs_setpoint and not goals:
+        msg = f"A simulated {type(law).__name__} must have a setpoint; got none. Give one a reading."
+        raise ValueError(msg)
+    limits = {"low": low, "high": high, "slew": slew, "quantum": quantum}
+    knobs = map(Knob, *(_each(name, limit, m) for name, limit in limits.items()))
+    loop = SimulatedLoop(law, tuple(knobs), _each("start", start, m), every)
+    noise = np.random.default_rng(seed).standard_normal((ticks, plant.draws)).tolist()
+    state, rows = plant.init(), []
+    for tick, draws in enumerate(map(tuple, noise)):
+        seen = plant.observe(state, draws)
+        wanted = tuple([goal.at(tick) if isinstance(goal, Profile) else goal for goal in goals])
         if tick % every == 0:
-            goals = () if wanted is None else (wanted,)
-            given = Input((reading,), goals, (admitted,), (tick == 0,), every if tick else 1)
-            (command,), memory, _ = law.update(memory, given)
-            reach = slew * given.elapsed
-            admitted = min(max(command, low, admitted - reach), high, admitted + reach)
-        delivered = round(admitted / quantum) * quantum if quantum else admitted
-        rows[tick] = reading, math.nan if wanted is None else wanted, command, admitted, delivered
-        state = plant.step(state, delivered)
-    return SimulatedRun(*rows.T)
+            loop.decide(tick, seen, wanted)
+        rows.append((seen, wanted or (math.nan,) * n, loop.command, loop.admitted, loop.delivered))
+        state = plant.advance(state, loop.delivered, draws)
+    return _columns(rows, flat=law.shape == (1, 1))
+
+
+def _each(name: str, given: Any, count: int) -> tuple[Any, ...]:
+    """Return `given` once for every reading or knob."""
+    if not isinstance(given, tuple):
+        return (given,) * count
+    if len(given) != count:
+        msg = f"{name} must be one number or a tuple of {count}; got {given}. Give one a reading or a knob."
+        raise ValueError(msg)
+    return given
+
+
+def _columns(rows: Iterable[tuple[Readings, ...]], *, flat: bool) -> SimulatedRun:
+    quantities = [np.array(quantity, dtype=np.float64) for quantity in zip(*rows, strict=True)]
+    return SimulatedRun(*([quantity[:, 0] for quantity in quantities] if flat else quantities))

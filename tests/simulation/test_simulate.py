@@ -59,7 +59,8 @@ def test_limits_slew_and_quantum_are_kept() -> None:
     assert moves.max() <= 0.8 + 1e-12
     assert np.flatnonzero(moves).size > 0
     assert set((np.flatnonzero(moves) + 1) % 4) == {0}
-    assert np.array_equal(run.delivered, np.round(run.admitted / 0.25) * 0.25)
+    assert set(run.delivered) <= set(0.25 * np.arange(-4, 7))
+    assert np.abs(run.delivered - run.admitted).max() < 0.75 * 0.25
 
 
 def test_the_setpoint_may_follow_a_course_or_be_absent() -> None:

@@ -1,0 +1,93 @@
+"""A law at work on a simulated plant, by the rules of `homeostat.runner.Runner` and in plain floats."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from homeostat.laws import Input, Law
+from homeostat.simulation.plant import Readings, Vector
+
+
+class Knob(NamedTuple):
+    """One knob's limits, in the law's coordinate; `homeostat.actuators.Actuator` does the same in the plant's units."""
+
+    low: float
+    high: float
+    slew: float
+    quantum: float
+
+    def admit(self, command: float, position: float, elapsed: int) -> float:
+        """Bring `command` within slew of `position` and within the limits; limits win over slew."""
+        reach = self.slew * elapsed
+        slewed = min(max(command, position - reach), position + reach)
+        return min(max(slewed, self.low), self.high)
+
+    def quantise(self, position: float, delivered: float) -> float:
+        """Return the step for `position`: the old one, `delivered`, until it is 0.75 quantum away."""
+        if not self.quantum:
+            return position
+        if abs(position - delivered) < 0.75 * self.quantum:
+            return delivered
+        return min(max(round(position / self.quantum) * self.quantum, self.low), self.high)
+
+
+class SimulatedLoop:
+    """Keeps the law's state and the knobs' positions between decisions.
+
+    Args:
+        law: decides.
+        knobs: their limits, one a command.
+        start: where they are found.
+        every: ticks between two decisions, which the law is told at its first.
+    """
+
+    def __init__(self, law: Law, knobs: tuple[Knob, ...], start: Vector, every: int) -> None:
+        self._law, self._knobs, self._every = law, knobs, every
+        self._memory = law.init()
+        self._latched: dict[int, float] = {}
+        self._asked: int | None = None
+        self._decided: int | None = None
+        self.command = self.admitted = self.delivered = start
+
+    def decide(self, tick: int, seen: Readings, wanted: Vector) -> None:
+        """Take new readings; decide if there are any and every reading has been seen."""
+        fresh = {i: reading for i, reading in enumerate(seen) if reading is not None}
+        self._latched |= fresh
+        if not fresh or len(self._latched) < len(seen):
+            return
+        readings = tuple([self._latched[i] for i in range(len(seen))])
+        command = self._ask(tick, readings, wanted)
+        if command is None:
+            self.command = self.admitted
+        else:
+            self._move(command, self._since(self._decided, tick))
+        self._decided = tick
+
+    def _ask(self, tick: int, readings: Vector, wanted: Vector) -> Vector | None:
+        """Return the law's command; None where it cannot be asked, or answers with no number."""
+        if not all(map(math.isfinite, readings)):
+            return None
+        moved = (self._decided is None,) * len(self._knobs)
+        given = Input(readings, wanted, self.admitted, moved, self._since(self._asked, tick))
+        command, memory, _ = self._law.update(self._memory, given)
+        if not all(map(math.isfinite, command)):
+            return None
+        self._memory, self._asked = memory, tick
+        return command
+
+    def _move(self, command: Vector, elapsed: int) -> None:
+        self.command = command
+        moves = zip(self._knobs, command, self.admitted, strict=True)
+        self.admitted = tuple([knob.admit(c, position, elapsed) for knob, c, position in moves])
+        stands = zip(self._knobs, self.admitted, self.delivered, strict=True)
+        steps = tuple([knob.quantise(position, old) for knob, position, old in stands])
+        if not all(map(_unchanged, steps, self.delivered)):
+            self.delivered = steps
+
+    def _since(self, tick: int | None, now: int) -> int:
+        return self._every if tick is None else now - tick
+
+
+def _unchanged(step: float, delivered: float) -> bool:
+    return math.isclose(step, delivered, rel_tol=1e-12)
