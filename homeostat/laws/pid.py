@@ -16,15 +16,17 @@ class PIDState(NamedTuple):
     Attributes:
         integral: the integral term, unquantised; without an integral time, the position that the knob had at the start.
         derivative: the derivative term.
+        proportional: the proportional term.
         reading: the last reading (its logarithm with `log_error`).
-        error: the last error beyond the dead band.
+        setpoint: the last setpoint (its logarithm with `log_error`).
         command: the last command; None before the first.
     """
 
     integral: float = 0.0
     derivative: float = 0.0
+    proportional: float = 0.0
     reading: float = 0.0
-    error: float = 0.0
+    setpoint: float = 0.0
     command: float | None = None
 
 
@@ -47,7 +49,8 @@ class PID(Law):
     No bump. The first command is the admitted position exactly (with an integral time), since no time has passed
     to integrate over. A knob that something else moved (`moved`) is taken from where it is: the whole difference
     goes into the integral at once, and the next command departs from it only by the change of P and D and the
-    increment of I.
+    increment of I. A law that is re-tuned (a PID with other gains, times or dead band goes on from this one's state)
+    departs from the last command likewise: what the new fields make of the last P is made up for in I.
 
     Without an integral time the law is proportional about the position found at the start: the first command is that
     position plus K times the error (with b = 1); it has no windup, and nothing is fed back but a knob moved elsewhere.
@@ -112,31 +115,39 @@ class PID(Law):
             if reading <= 0 or setpoint <= 0:
                 return self._rest(state, admitted, given)
             reading, setpoint = math.log(reading), math.log(setpoint)
-        error = setpoint - reading
-        resting = abs(error) < self.dead_band
-        # Only what exceeds the band counts: a single outlier just beyond it must not kick the knob by the whole error.
-        error = 0.0 if resting else error - math.copysign(self.dead_band, error)
-        proportional = bounded(self.gain * (error - (1.0 - self.setpoint_weight) * setpoint))
+        resting = abs(setpoint - reading) < self.dead_band
+        proportional = self._proportional(reading, setpoint)
         if state.command is None:
-            return self._start(admitted, proportional, reading, error, resting)
+            return self._start(admitted, proportional, reading, setpoint, resting)
         derivative = self._derivative(state, reading, given.elapsed) if self.derivative_time else 0.0
         integral = self._track(state, admitted, given, resting)
+        # Zero, unless the law was re-tuned.
+        integral = bounded(integral + (state.proportional - self._proportional(state.reading, state.setpoint)))
         if resting:
             command = admitted
         else:
             if self.integral_time is not None:
+                error = (self._error(reading, setpoint) + self._error(state.reading, state.setpoint)) / 2
                 # Divided before multiplied by time, so that a zero error cannot meet an infinity.
-                rate = bounded(self.gain * (error + state.error) / 2) / self.integral_time
-                integral = bounded(integral + bounded(rate * given.elapsed))
+                integral = bounded(integral + bounded(bounded(self.gain * error) / self.integral_time * given.elapsed))
             command = bounded(proportional + integral + derivative)
-        after = PIDState(integral, derivative, reading, error, command)
+        after = PIDState(integral, derivative, proportional, reading, setpoint, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": derivative})
 
-    def _start(self, admitted: float, proportional: float, reading: float, error: float, resting: bool) -> Decision:
+    def _error(self, reading: float, setpoint: float) -> float:
+        # Only what exceeds the band counts: a single outlier just beyond it must not kick the knob by the whole error.
+        error = setpoint - reading
+        return math.copysign(max(0.0, abs(error) - self.dead_band), error)
+
+    def _proportional(self, reading: float, setpoint: float) -> float:
+        error = self._error(reading, setpoint)
+        return bounded(self.gain * (error - (1.0 - self.setpoint_weight) * setpoint))
+
+    def _start(self, admitted: float, proportional: float, reading: float, setpoint: float, resting: bool) -> Decision:
         bumpless = resting or self.integral_time is not None
         command = admitted if bumpless else bounded(admitted + proportional)
         integral = admitted if self.integral_time is None else bounded(admitted - proportional)
-        after = PIDState(integral, 0.0, reading, error, command)
+        after = PIDState(integral, 0.0, proportional, reading, setpoint, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": 0.0})
 
     def _rest(self, state: PIDState, admitted: float, given: Input) -> Decision:

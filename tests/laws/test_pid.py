@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume
 from hypothesis import given as ranging
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -79,6 +80,34 @@ def test_a_moved_knob_is_taken_from_where_it_is(reading: float, setpoint: float,
     same = law.update(state, given(reading, setpoint, found, moved=True, elapsed=elapsed)).command[0]
     increment = 0.5 * (setpoint - reading) * elapsed / 10
     assert same == pytest.approx(found + increment, rel=1e-9, abs=1e-9)
+
+
+TUNINGS = [
+    {"gain": 0.5, "integral_time": 10},
+    {"gain": -4.0, "integral_time": 3, "setpoint_weight": 0.25, "derivative_time": 2},
+    {"gain": 2.0, "integral_time": 50, "dead_band": 0.125, "tracking_time": 4},
+    {"gain": 8.0},
+]
+
+
+@ranging(st.lists(moderate, min_size=1, max_size=8), moderate, st.sampled_from(TUNINGS), st.sampled_from(TUNINGS))
+def test_a_law_re_tuned_departs_from_the_last_command(
+    readings: list[float], setpoint: float, old: dict[str, float], new: dict[str, float]
+) -> None:
+    """At an unchanged reading by the new increments of I and D alone: P does not jump with its gain."""
+    law, other = PID(**old), PID(**new)
+    assume(abs(setpoint - readings[-1]) > max(law.dead_band, other.dead_band))
+    state, admitted = law.init(), 1.0
+    for i, reading in enumerate([*readings, readings[-1]]):
+        state = law.update(state, given(reading, setpoint, admitted, moved=i == 0)).state
+        admitted = state.command
+    error = setpoint - readings[-1]
+    beyond = error - np.copysign(other.dead_band, error)
+    increment = other.gain * beyond / other.integral_time if other.integral_time else 0.0
+    after = other.update(state, given(readings[-1], setpoint, admitted))
+    scale = max(1.0, abs(admitted), *(abs(g * x) for g in (law.gain, other.gain) for x in (setpoint, *readings)))
+    expected = admitted + increment + after.terms["D"] - state.derivative
+    assert after.command[0] == pytest.approx(expected, abs=1e-9 * scale)
 
 
 def test_proportional_law_acts_about_the_position_found() -> None:
