@@ -63,7 +63,8 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
         position_gain: initial norm of a position embedding's row; None is the sinusoid's own.
         rotation: "free" (kept orthogonal by a penalty, which a controller may steer), "exact" (orthogonal by
             parametrisation) or "none".
-        rotation_sharing: one rotation for the "model", per "layer" or per "head".
+        rotation_sharing: one rotation for the "model", per "layer" or per "head"; or "conditional", per layer with
+            plane rotations that also depend on the clip, through the mean of what the encoder gives.
         givens_rounds: rounds of plane rotations before the orthogonal matrix.
         attention_window: initial window of the local heads, in positions of either side.
         conv_kernel: taps of the encoder's convolution branch, 0 for none; conv_gate: its initial gate.
@@ -225,6 +226,13 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
             sorted(widths),
             "Share per layer, or choose equal widths",
         )
+        self._require(
+            self.rotation_sharing != "conditional"
+            or (self.rotation != "none" and self.givens_rounds > 0 and self.cross_attention),
+            "Conditional rotations must have plane rotations and a decoder that hears the audio",
+            f"rotation {self.rotation!r}, givens_rounds {self.givens_rounds}, cross_attention {self.cross_attention}",
+            "Turn these on, or share per layer",
+        )
 
     def _check_side(self, side: str) -> None:
         width, heads = getattr(self, f"n_{side}_state"), getattr(self, f"n_{side}_head")
@@ -265,5 +273,5 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "subsampling": (2, 4, 8),
     "rotation": ("exact", "free", "none"),
-    "rotation_sharing": ("model", "layer", "head"),
+    "rotation_sharing": ("model", "layer", "head", "conditional"),
 }

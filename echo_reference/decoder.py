@@ -11,7 +11,7 @@ from echo_reference.modules.block import DecoderBlock
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
 from echo_reference.modules.spec import StackSpec
-from echo_reference.modules.stack import Turner
+from echo_reference.modules.stack import Heard, Turner
 
 
 class TextDecoder(nn.Module):
@@ -35,7 +35,7 @@ class TextDecoder(nn.Module):
         self.gradient_checkpointing = spec.checkpointing
         self.tokens = tokens
         self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
-        self.turner = Turner(spec, dials.rotary_base)
+        self.turner = Turner(spec, dials.rotary_base, source_width)
         self.blocks = nn.ModuleList(DecoderBlock(spec, source_width, dials) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.width)
         self.dropout = dials.dropout
@@ -51,6 +51,7 @@ class TextDecoder(nn.Module):
         sources: list[Source],
         place: Place,
         shared: Tensor | None = None,
+        heard: Heard | None = None,
     ) -> Tensor:
         """Return features (B, T, d) ready for the tied output layer.
 
@@ -59,10 +60,11 @@ class TextDecoder(nn.Module):
             sources: the audio for each block, none without cross-attention.
             place: the first position, and where earlier keys and values are.
             shared: the model's one rotation, where it has one.
+            heard: the audio, for rotations that depend on it.
         """
         first, count = place.first, tokens_BT.shape[1]
         x = self.dropout(self.tokens(tokens_BT) + self.position(first, count))
-        turnings = self.turner(torch.arange(first, first + count, device=x.device), shared)
+        turnings = self.turner(first + torch.arange(count, device=x.device), shared, heard)
         given: list[Source | None] = [*sources] if sources else [None] * len(turnings)
         for block, turning, source in zip(self.blocks, turnings, given, strict=True):
             if self.gradient_checkpointing and self.training:

@@ -11,7 +11,7 @@ from echo_reference.modules.convolution import Stem, valid
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.embedding import LearnedSinusoids
 from echo_reference.modules.spec import StackSpec
-from echo_reference.modules.stack import Turner
+from echo_reference.modules.stack import Heard, Turner
 
 
 class AudioEncoder(nn.Module):
@@ -37,7 +37,7 @@ class AudioEncoder(nn.Module):
         self.gradient_checkpointing = spec.checkpointing
         self.stem = Stem(mels, spec.width, subsampling)
         self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
-        self.turner = Turner(spec, dials.rotary_base)
+        self.turner = Turner(spec, dials.rotary_base, spec.width)
         self.blocks = nn.ModuleList(EncoderBlock(spec, dials) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.width)
         self.dropout = dials.dropout
@@ -56,7 +56,7 @@ class AudioEncoder(nn.Module):
         count = x.shape[1]
         mask = None if lengths is None else valid(lengths, count)
         x = self.dropout(x + self.position(0, count))
-        turnings = self.turner(torch.arange(count, device=x.device), shared)
+        turnings = self.turner(torch.arange(count, device=x.device), shared, Heard(x, mask))
         for block, turning in zip(self.blocks, turnings, strict=True):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, turning, mask, use_reentrant=False)

@@ -24,11 +24,19 @@ from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.distance import RelativeBias
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
 from echo_reference.modules.rotary import Rotary
-from echo_reference.modules.rotation import Rotation, compose
-from echo_reference.modules.stack import RotationSlot
+from echo_reference.modules.rotation import AngleCondition, Rotation, compose
+from echo_reference.modules.stack import Heard, RotationSlot
 from homeostat.nn import Dial
 
-_SELF_INITIALISED = (Rotary, Rotation, QueryPhase, RelativeBias, LearnedSinusoids, ConvolutionBranch)
+_SELF_INITIALISED = (
+    Rotary,
+    Rotation,
+    AngleCondition,
+    QueryPhase,
+    RelativeBias,
+    LearnedSinusoids,
+    ConvolutionBranch,
+)
 
 
 @dataclass
@@ -71,6 +79,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     _keep_in_fp32_modules_strict = [  # noqa: RUF012 - as above
         "rotary",
         "rotation",
+        "condition",
         "query_phase",
     ]
 
@@ -235,7 +244,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         own, first = (None, 0) if cache is None else (cache.self_attention_cache, cache.get_seq_length())
         mask = None if lengths is None else valid(lengths, audio.shape[1])
         sources = [Source(*read, mask) for read in self._read(audio, cache)]
-        hidden = self.decoder(tokens, sources, Place(own, first), self._shared_rotation())
+        hidden = self.decoder(tokens, sources, Place(own, first), self._shared_rotation(), Heard(audio, mask))
         logits: Tensor = self.proj_out(hidden)
         return logits
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from echo_reference.modules.attend import Heads, attend_blocked, attend_global, attend_scored, block_span
 from echo_reference.modules.distance import RelativeBias, causal_score, window_score
+from echo_reference.modules.memo import Memo
 from echo_reference.modules.precise import Precise
 from echo_reference.modules.shape import split
 from echo_reference.modules.spec import StackSpec
@@ -29,7 +30,13 @@ class KeyValueCache(Protocol):
 
 
 class Turning(NamedTuple):
-    """What turns a layer's queries and keys. Shapes: rotation (D, D) or (H, D, D); angles (sets, T, P)."""
+    """What turns a layer's queries and keys.
+
+    Attributes:
+        layer: its number in the stack.
+        rotation: (D, D); (H, D, D) where each head has one; (B, 1, D, D) where each clip has one.
+        angles: of the rotary planes, (sets, T, P).
+    """
 
     layer: int
     rotation: Tensor | None
@@ -77,8 +84,9 @@ class SelfAttention(nn.Module):
     """Attention whose first heads see a window and whose other heads see everything.
 
     q = x W_q M Phi / sqrt(D) and k = x W_k M, then each is turned by its rotary angles. M (rotation) and Phi
-    (phase) are linear, so they are folded into W_q and W_k: no cost per token. The window is a dial with a
-    soft edge; the bias is by distance, on the local heads or on all.
+    (phase) are linear, so they are folded into W_q and W_k: no cost per token. Where M differs from clip to clip,
+    or a projection is not a plain linear layer (an adapter, a quantised one), they are applied to its result. The
+    window is a dial with a soft edge; the bias is by distance, on the local heads or on all.
 
     Args:
         spec: the stack's shape.
@@ -97,6 +105,7 @@ class SelfAttention(nn.Module):
         self.query_phase = QueryPhase(spec.heads, spec.head_width // 2)
         biased = spec.heads if spec.global_bias else spec.local_heads
         self.bias = RelativeBias(biased, spec.max_rel_dist, spec.causal) if biased else None
+        self.memo = Memo[tuple[Tensor, Tensor]]()
         self.local_tap = AttentionTap()
         self.global_tap = AttentionTap()
 
@@ -108,8 +117,7 @@ class SelfAttention(nn.Module):
         place: Place = _START,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        qk = split(split(F.linear(x_BTC, *self.folded(turning.rotation)), 2, 2), 3, self.heads)
-        q, k = turn(qk, turning.angles)
+        q, k = turn(self._project(x_BTC, turning.rotation), turning.angles)
         v = split(self.v_proj(x_BTC), 2, self.heads).transpose(1, 2)
         if place.cache is not None:
             k, v = place.cache.update(k, v, turning.layer)
@@ -118,15 +126,34 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
+    def _project(self, x_BTC: Tensor, rotation: Tensor | None) -> Tensor:
+        """Rotated queries and keys, (B, T, 2, H, D)."""
+        foldable = type(self.q_proj) is nn.Linear and type(self.k_proj) is nn.Linear
+        if foldable and (rotation is None or rotation.ndim < 4):
+            sources = [self.q_proj.weight, self.q_proj.bias, self.k_proj.weight, self.query_phase.phase]
+            sources += [] if rotation is None else [rotation]
+            joint = F.linear(x_BTC, *self.memo(sources, lambda: self.folded(rotation)))
+            return split(split(joint, 2, 2), 3, self.heads)
+        rotated = [
+            split(projection(x_BTC), 2, self.heads).transpose(1, 2) @ matrix.to(x_BTC.dtype)
+            for projection, matrix in zip((self.q_proj, self.k_proj), self._matrices(rotation), strict=True)
+        ]
+        return torch.stack(rotated, 1).permute(0, 3, 1, 2, 4)
+
+    def _matrices(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What queries and keys are multiplied by from the right, each (H, D, D) or (B, H, D, D)."""
+        width, phase = self.head_width, self.query_phase.phase
+        if rotation is None:
+            rotation = torch.eye(width, device=phase.device, dtype=phase.dtype)
+        shape = (*rotation.shape[:-3], self.heads, width, width)
+        return self.query_phase(rotation.expand(shape)) * width**-0.5, rotation.expand(shape)
+
     def folded(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight (2 d, d) and bias (2 d) of the joint projection to rotated queries and keys."""
         width = self.head_width
         weight, bias = self.q_proj.weight, self.q_proj.bias
         with torch.autocast(weight.device.type, enabled=False):
-            if rotation is None:
-                rotation = torch.eye(width, device=weight.device, dtype=self.query_phase.phase.dtype)
-            for_keys = rotation.expand(self.heads, width, width).mT
-            for_queries = (self.query_phase(rotation.expand(self.heads, width, width)) * width**-0.5).mT
+            for_queries, for_keys = (matrix.mT for matrix in self._matrices(rotation))
             dtype = for_queries.dtype
             query_weight = for_queries @ weight.to(dtype).view(self.heads, width, -1)
             query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
@@ -189,6 +216,9 @@ class CrossAttention(nn.Module):
 
     def keys_values(self, audio_BSC: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the audio, each (B, H, S, D); made once for a clip."""
+        if type(self.k_proj) is not nn.Linear or type(self.v_proj) is not nn.Linear:  # as in self-attention
+            keys, values = (split(p(audio_BSC), 2, self.heads).transpose(1, 2) for p in (self.k_proj, self.v_proj))
+            return keys, values
         weight = torch.cat((self.k_proj.weight, self.v_proj.weight))
         bias = torch.cat((torch.zeros_like(self.v_proj.bias), self.v_proj.bias))
         both = split(split(F.linear(audio_BSC, weight, bias), 2, 2), 3, self.heads)

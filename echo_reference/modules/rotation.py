@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from echo_reference.modules.precise import Precise
 
@@ -115,9 +116,52 @@ class Rotation(Precise):
         return (gram - torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)).square().sum()
 
 
-def compose(rotations: list[Rotation]) -> Tensor:
-    """The matrices M of several rotations in one batch, shape (len(rotations), *copies, D, D)."""
-    angles = torch.stack([r.angles * r.angle_scale[..., None, None] for r in rotations])
+class AngleCondition(Precise):
+    """Angles that depend on what is heard: gate * W_2 GELU(W_1 norm(mean)), added to the learned ones.
+
+    The gate starts at 0 and the weights start normally, so at first every clip is rotated alike.
+
+    Args:
+        width: features of the mean.
+        layers: rotations L that are given angles.
+        rounds: rounds N of each.
+        planes: planes P of a round.
+    """
+
+    hidden = 32
+
+    def __init__(self, width: int, layers: int, rounds: int, planes: int) -> None:
+        super().__init__()
+        self.shape = (layers, rounds, planes)
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, self.hidden)
+        self.fc2 = nn.Linear(self.hidden, layers * rounds * planes)
+        self.gate = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Close the gate; the layers have their own initialisation."""
+        nn.init.zeros_(self.gate)
+
+    def forward(self, mean_BC: Tensor) -> Tensor:
+        """Angles (L, B, N, P) of each clip's mean features."""
+        with torch.autocast(mean_BC.device.type, enabled=False):
+            mean = mean_BC.to(self.gate.dtype)
+            angles: Tensor = self.gate * self.fc2(F.gelu(self.fc1(self.norm(mean))))
+            return angles.view(-1, *self.shape).transpose(0, 1)
+
+
+def compose(rotations: list[Rotation], extra: Tensor | None = None) -> Tensor:
+    """The matrices M of several rotations in one batch, shape (len(rotations), *copies, D, D).
+
+    Args:
+        rotations: of one shape and mode.
+        extra: angles (len(rotations), B, N, P) to add, clip by clip; the result is then (len(rotations), B, D, D).
+    """
+    added = extra if extra is not None else [0.0] * len(rotations)
+    angles = torch.stack(
+        [(r.angles + more) * r.angle_scale[..., None, None] for r, more in zip(rotations, added, strict=True)]
+    )
     width = 2 * angles.shape[-1]
     eye = torch.eye(width, device=angles.device, dtype=angles.dtype)
     if rotations[0].exact:
@@ -126,5 +170,7 @@ def compose(rotations: list[Rotation]) -> Tensor:
         right = torch.linalg.solve(eye + skew, eye - skew)
     else:
         right = torch.stack([r.matrix for r in rotations])
+    if extra is not None:
+        right = right[:, None]
     composed: Tensor = chain_product(givens_matrices(angles)) @ right if angles.shape[-2] else right
     return composed

@@ -21,7 +21,7 @@ class StackSpec:
         global_bias: give the global heads a relative bias too.
         frequency_scales: one factor on the rotary frequencies per group of heads.
         rotation: "exact", "free" or "none".
-        rotation_sharing: "model", "layer" or "head".
+        rotation_sharing: "model", "layer", "head" or "conditional".
         givens_rounds: rounds of disjoint plane rotations before R.
         givens_std: standard deviation of the angles at initialisation.
         position_scale: initial factor on the positions in the rotary angles.

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from echo_reference.modules.attention import Turning
+from echo_reference.modules.memo import Memo
 from echo_reference.modules.rotary import Rotary
-from echo_reference.modules.rotation import Rotation, compose
+from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.spec import StackSpec
 from homeostat.nn import Dial
+
+
+class Heard(NamedTuple):
+    """What conditional rotations depend on: audio (B, S, C), and a mask (B, S), True at valid positions."""
+
+    audio: Tensor
+    mask: Tensor | None
+
+    def mean(self) -> Tensor:
+        """Mean (B, C) over the valid positions."""
+        if self.mask is None:
+            return self.audio.mean(1)
+        weight = self.mask.to(self.audio.dtype)
+        return (self.audio * weight[..., None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1)
 
 
 class RotationSlot(nn.Module):
@@ -31,19 +48,40 @@ class Turner(nn.Module):
     Args:
         spec: the stack's shape; where the rotation is the model's, the stack has none of its own.
         base: the rotary base's dial.
+        heard_width: features of the audio that conditional rotations are made from.
     """
 
-    def __init__(self, spec: StackSpec, base: Dial) -> None:
+    def __init__(self, spec: StackSpec, base: Dial, heard_width: int | None) -> None:
         super().__init__()
         self.layers = spec.layers
         self.rotary = Rotary(spec.head_width, spec.layers, spec.frequency_scales, spec.position_scale, base)
         own = spec.rotation != "none" and spec.rotation_sharing != "model"
         self.slots = nn.ModuleList(RotationSlot(spec) for _ in range(spec.layers if own else 0))
+        self.condition = None
+        if own and spec.rotation_sharing == "conditional" and heard_width is not None:
+            self.condition = AngleCondition(heard_width, spec.layers, spec.givens_rounds, spec.head_width // 2)
+        self.memo = Memo[list[Tensor]]()
 
-    def forward(self, positions: Tensor, shared: Tensor | None) -> list[Turning]:
-        """One `Turning` per layer for `positions` (T,); `shared` is the model's one rotation, if it has one."""
+    def forward(self, positions: Tensor, shared: Tensor | None, heard: Heard | None) -> list[Turning]:
+        """One `Turning` per layer.
+
+        Args:
+            positions: (T,).
+            shared: the model's one rotation, if it has one.
+            heard: what conditional rotations depend on; text plays no part.
+        """
         angles = self.rotary(positions)
         matrices: list[Tensor | None] = [shared] * self.layers
         if len(self.slots):
-            matrices = list(compose([slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]))
+            sources: list[Tensor] = [*self.slots.parameters()]
+            if self.condition is not None and heard is not None:
+                sources += [*self.condition.parameters(), heard.audio]
+            matrices = [*self.memo(sources, lambda: self._matrices(heard))]
         return [Turning(i, matrices[i], angles[i]) for i in range(self.layers)]
+
+    def _matrices(self, heard: Heard | None) -> list[Tensor]:
+        rotations = [slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]
+        if self.condition is None or heard is None:
+            return list(compose(rotations))
+        # The added dimension stands for the heads, which a clip's rotation is common to.
+        return list(compose(rotations, self.condition(heard.mean()))[:, :, None])

@@ -74,6 +74,7 @@ def test_it_survives_a_round_trip(tmp_path: Path) -> None:
         ({"givens_rounds": 63}, "givens_rounds must lie between 0 and 62"),
         ({"conv_kernel": 4}, "conv_kernel must be odd"),
         ({"rotation_sharing": "model", "n_text_head": 8}, "head widths of both sides must be equal"),
+        ({"rotation_sharing": "conditional", "givens_rounds": 0}, "Conditional rotations must have plane rotations"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(changes: dict[str, object], message: str) -> None:

@@ -20,9 +20,10 @@ def loss(model: Echo, features: Tensor, lengths: Tensor) -> Tensor:
     return model(features, feature_lengths=lengths, labels=LABELS, ctc_labels=CTC).loss
 
 
+@pytest.mark.parametrize("sharing", ["layer", "conditional"])
 @pytest.mark.parametrize("window", [0.0, 0.5, 1.0, 2.3, 100.0])
-def test_changing_a_token_changes_no_earlier_logit(window: float) -> None:
-    model = generic_echo().eval()
+def test_changing_a_token_changes_no_earlier_logit(window: float, sharing: str) -> None:
+    model = generic_echo(rotation_sharing=sharing).eval()
     model.dials.attention_window.set(window)
     before = model(audio(), decoder_input_ids=TOKENS).logits
     for t in range(6):
@@ -33,8 +34,8 @@ def test_changing_a_token_changes_no_earlier_logit(window: float) -> None:
         assert not torch.equal(after[:, t], before[:, t])
 
 
-@pytest.mark.parametrize("sharing", ["model", "layer", "head"])
-@pytest.mark.parametrize("rotation", ["exact", "free", "none"])
+@pytest.mark.parametrize("sharing", ["model", "layer", "head", "conditional"])
+@pytest.mark.parametrize("rotation", ["exact", "free"])
 def test_cached_and_uncached_logits_agree_from_position_zero(rotation: str, sharing: str) -> None:
     model = generic_echo(rotation=rotation, rotation_sharing=sharing).eval()
     lengths = torch.tensor([40, 23])
@@ -49,7 +50,7 @@ def test_cached_and_uncached_logits_agree_from_position_zero(rotation: str, shar
 
 
 @pytest.mark.parametrize("rotation", ["exact", "free"])
-@pytest.mark.parametrize("sharing", ["model", "layer", "head"])
+@pytest.mark.parametrize("sharing", ["model", "layer", "head", "conditional"])
 def test_every_parameter_learns_at_a_generic_point(rotation: str, sharing: str) -> None:
     model = generic_echo(rotation=rotation, rotation_sharing=sharing, global_bias=True).double()
     loss(model, audio().double(), torch.tensor([40, 33])).backward()
@@ -87,8 +88,9 @@ def test_at_a_warm_start_what_opens_the_rest_has_a_gradient() -> None:
             assert parameter.grad.abs().max() > 1e-12, name
 
 
-def test_a_clip_does_not_depend_on_its_neighbours() -> None:
-    model = generic_echo().double().eval()
+@pytest.mark.parametrize("sharing", ["layer", "conditional"])
+def test_a_clip_does_not_depend_on_its_neighbours(sharing: str) -> None:
+    model = generic_echo(rotation_sharing=sharing).double().eval()
     clip = audio(1, 37).double()
     alone = model(clip, feature_lengths=torch.tensor([37]), decoder_input_ids=TOKENS[:1])
     noise = audio(2, 64, seed=3).double()
