@@ -1,4 +1,4 @@
-"""Whisper's multilingual vocabulary of 51865 ids."""
+"""Whisper's vocabularies."""
 
 from __future__ import annotations
 
@@ -8,29 +8,17 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from tokenizers import Regex, decoders, pre_tokenizers
 from tokenizers import Tokenizer as Engine
 from tokenizers.models import BPE
 
 from echo_reference.errors import DataError, MissingPackageError
+from echo_reference.tokens.marks import Task, whisper_marks
 from echo_reference.tokens.tokenizer import Tokenizer
 
-_END_OF_TEXT = 50257
-_START = 50258
-_TRANSLATE, _TRANSCRIBE = 50358, 50359
-_NO_TIMESTAMPS = 50363
-_VOCABULARY = 51865
-# ISO codes in the order of their ids, from 50259 on.
-_LANGUAGES = """
-    en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi
-    fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la
-    mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy
-    ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be
-    tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl
-    mg as tt haw ln ha ba jw su
-""".split()  # noqa: SIM905 - a list of 99 quoted strings would fill a screen
+_MULTILINGUAL, _ENGLISH = "multilingual.tiktoken", "gpt2.tiktoken"
 # GPT-2's split of a text into pieces that merges do not cross.
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -42,28 +30,29 @@ class WhisperTokenizer(Tokenizer):
     it may be installed without its dependencies. Text is encoded with a leading space, as Whisper expects.
 
     Args:
-        language: ISO code of one of the 99 languages.
+        language: ISO code of one of its languages.
         task: "transcribe", or "translate" (to English).
+        vocab_size: 51865; 51866 of large-v3 and turbo; or 51864 of the English-only models.
 
     Raises:
         MissingPackageError: `openai-whisper` is not installed.
-        DataError: the language is not one of Whisper's.
+        DataError: language, task or size is not one of Whisper's.
     """
 
     kind = "whisper"
 
-    def __init__(self, language: str = "en", task: Literal["transcribe", "translate"] = "transcribe") -> None:
-        if language not in _LANGUAGES:
-            raise DataError(f"A language must be one of Whisper's ISO codes; got {language!r}. Use for example 'en'.")
+    def __init__(self, language: str = "en", task: Task = "transcribe", vocab_size: int = 51865) -> None:
+        marks = whisper_marks(vocab_size)
+        if marks is None:
+            raise DataError(f"A vocabulary of Whisper's must have 51864 to 51866 ids; got {vocab_size}. Use 51865.")
+        self.marks, self.vocab_size = marks, vocab_size
         self.language: str = language
-        self.task: Literal["transcribe", "translate"] = task
-        self.vocab_size = _VOCABULARY
-        self.bos_id = _START
-        self.eos_id = self.pad_id = _END_OF_TEXT
-        self.first_text_id, self.text_size = 0, _END_OF_TEXT
-        action = _TRANSCRIBE if task == "transcribe" else _TRANSLATE
-        self.prompt_ids = (_START, _START + 1 + _LANGUAGES.index(language), action, _NO_TIMESTAMPS)
-        self._engine = _engine()
+        self.task: Task = task
+        self.bos_id = marks.start
+        self.eos_id = self.pad_id = marks.end
+        self.first_text_id, self.text_size = 0, marks.end
+        self.prompt_ids = marks.prompt(language, task)
+        self._engine = byte_pair_engine(_MULTILINGUAL if marks.multilingual else _ENGLISH)
 
     def encode(self, text: str, *, clip: str = "") -> list[int]:  # noqa: ARG002 - byte pairs cover every text
         """Ids of " " + text; any text can be encoded."""
@@ -74,17 +63,17 @@ class WhisperTokenizer(Tokenizer):
         return str(self._engine.decode([i for i in ids if self.is_text(i)])).strip()
 
     def to_dict(self) -> dict[str, Any]:
-        """Kind, language and task; the ranks come from the package again."""
-        return {"kind": self.kind, "language": self.language, "task": self.task}
+        """Kind, language, task and size; the ranks come from the package again."""
+        return {"kind": self.kind, "language": self.language, "task": self.task, "vocab_size": self.vocab_size}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(state["language"], state["task"])
+        return cls(state["language"], state["task"], state["vocab_size"])
 
 
-def ranks_path() -> Path:
-    """Where the installed `openai-whisper` keeps its multilingual ranks.
+def ranks_path(name: str = _MULTILINGUAL) -> Path:
+    """Where the installed `openai-whisper` keeps the ranks of that name.
 
     Raises:
         MissingPackageError: the package, or the file in it, is not there.
@@ -92,11 +81,11 @@ def ranks_path() -> Path:
     spec = find_spec("whisper")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = Path(folder) / "assets" / "multilingual.tiktoken"
+        path = Path(folder) / "assets" / name
         if path.is_file():
             return path
     raise MissingPackageError(
-        "Whisper's vocabulary must come from the package openai-whisper; got no file multilingual.tiktoken. "
+        f"Whisper's vocabulary must come from the package openai-whisper; got no file {name}. "
         "Run `pip install --no-deps openai-whisper`."
     )
 
@@ -119,8 +108,9 @@ def _merge(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
 
 
 @cache
-def _engine() -> Engine:
-    lines = (line.split() for line in ranks_path().read_bytes().splitlines())
+def byte_pair_engine(name: str) -> Engine:
+    """The byte-pair encoder of the ranks of that name; without marks."""
+    lines = (line.split() for line in ranks_path(name).read_bytes().splitlines())
     ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
     names = _byte_names()
 
