@@ -1,0 +1,89 @@
+"""A law whose gains follow a second reading."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import pairwise
+from typing import Any, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from homeostat.laws.law import Decision, Input, Law
+
+Point = tuple[float, SerializeAsAny[Law]]
+
+
+class GainSchedule(Law):
+    """Is the law of its points, with every number in it interpolated linearly by the last reading.
+
+    For a plant whose answer changes with something that is measured: give the tuning at two or more values of that;
+    between them each field of the law is interpolated, beyond them it is the nearest point's. The other readings are
+    the law's own; so for the last one's setpoint (a loop gives one a reading, and this one is ignored).
+
+    The law's state goes on as its fields change, so the law must take a change of fields without a bump (as PID,
+    LogIntegrator and SignIntegrator do), and the scheduling reading should move more slowly than the loop: stability
+    at each point does not prove stability of a fast transition between them.
+
+    Attributes:
+        points: (value of the last reading, law there), values rising; laws of one kind that differ in numbers only.
+
+    Raises:
+        pydantic.ValidationError: fewer than two points, values that do not rise, or laws that cannot be interpolated.
+
+    Source: W. J. Rugh and J. S. Shamma, Research on Gain Scheduling, 2000.
+    """
+
+    points: tuple[Point, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for (left, first), (right, law) in pairwise(self.points):
+            if left >= right:
+                msg = f"GainSchedule's points must rise; got {left:g} before {right:g}. Sort them and drop doubles."
+                raise ValueError(msg)
+            if type(law) is not type(first):
+                msg = (
+                    "GainSchedule's laws must be of one kind; got "
+                    f"{type(first).__name__} and {type(law).__name__}. Interpolate the fields of one."
+                )
+                raise ValueError(msg)
+            for name in type(law).model_fields:
+                pair = getattr(first, name), getattr(law, name)
+                if pair[0] != pair[1] and not all(type(value) is float for value in pair):
+                    msg = (
+                        f"GainSchedule's laws must differ in numbers only; got {name} {pair[0]} and {pair[1]}. "
+                        f"Make {name} alike, or give a number at every point."
+                    )
+                    raise ValueError(msg)
+        return self
+
+    @property
+    def needs_setpoint(self) -> bool:
+        """Whether the scheduled law does."""
+        return self.points[0][1].needs_setpoint
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The scheduled law's readings and the scheduling one; its commands."""
+        readings, commands = self.points[0][1].shape
+        return readings + 1, commands
+
+    def init(self) -> Any:
+        """Return the scheduled law's state."""
+        return self.points[0][1].init()
+
+    def update(self, state: Any, given: Input) -> Decision:
+        """Decide by the law interpolated at the last reading."""
+        law = self.at(given.readings[-1])
+        return law.update(state, given._replace(readings=given.readings[:-1], setpoints=given.setpoints[:-1]))
+
+    def at(self, value: float) -> Law:
+        """Return the law at `value` of the scheduling reading."""
+        place = bisect_right([at for at, _ in self.points], value)
+        if place in {0, len(self.points)}:
+            return self.points[max(place - 1, 0)][1]
+        (left, first), (right, law) = self.points[place - 1 : place + 1]
+        share = (value - left) / (right - left)
+        ends = {name: (getattr(first, name), getattr(law, name)) for name in type(law).model_fields}
+        # Fields are bounded by intervals, so what lies between two valid values needs no validation.
+        return first.model_copy(update={name: a + share * (b - a) for name, (a, b) in ends.items() if a != b})
