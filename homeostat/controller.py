@@ -18,7 +18,7 @@ from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.loop import AnyLoop
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
-from homeostat.trace import Event, Sink, Trace
+from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.version import __version__
 
 _STATE_VERSION = 1
@@ -36,6 +36,7 @@ class Homeostat:
         sinks: where the trace goes besides memory.
         capacity: records kept in memory per loop and metric.
         report_every: ticks between two records of the observed metrics.
+        vitals_every: ticks between two records of the vitals; 0 for none.
 
     Attributes:
         trace: what happened and why.
@@ -53,11 +54,13 @@ class Homeostat:
         sinks: Sequence[Sink] = (),
         capacity: int = 1000,
         report_every: int = 10,
+        vitals_every: int = 100,
     ) -> None:
         self.recipe = Recipe(name=name, loops=tuple(loops))
         self.trace = Trace(capacity, sinks)
         self._loops = tuple(loop.coupled() for loop in loops)
         self._report_every = report_every
+        self._vitals_every = vitals_every
         self._refuse_shared_actuators()
         self._engine: Engine | None = None
 
@@ -88,6 +91,14 @@ class Homeostat:
     def knobs(self) -> dict[str, tuple[float, ...]]:
         """Where each loop's knobs stand, in their own units."""
         return {runner.name: runner.delivered for runner in self._attached("knobs").runners}
+
+    def vitals(self, last: int = 100) -> Vitals:
+        """Return how well the loops hold what they are to hold: each by itself, and one index over all.
+
+        Args:
+            last: decisions of each loop that count, as far as the trace keeps them; a loop is judged from its 20th on.
+        """
+        return self._attached("vitals").vitals(last)
 
     def attach(
         self,
@@ -123,7 +134,13 @@ class Homeostat:
         plant = Plant(model, (optimizer, *others))
         lag = latency if latency is not None else int(plant.device.type != "cpu")
         self._engine = Engine(
-            self._loops, plant, group=group, latency=lag, trace=self.trace, report_every=self._report_every
+            self._loops,
+            plant,
+            group=group,
+            latency=lag,
+            trace=self.trace,
+            report_every=self._report_every,
+            vitals_every=self._vitals_every,
         )
         try:
             for sink in self.trace.sinks:

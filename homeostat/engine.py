@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.analysis.vitals import frame, trace_vitals
 from homeostat.closing import run_all
 from homeostat.errors import AttachError, HomeostatWarning, StateError
 from homeostat.loop import CoupledLoop
@@ -21,7 +23,7 @@ from homeostat.plant import Plant
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
 from homeostat.step import found_inf, has_closure, is_initialising
-from homeostat.trace import Event, Metric, Trace
+from homeostat.trace import Event, Metric, Trace, Vitals
 
 Precedence = Literal["checkpoint", "recipe"]
 
@@ -60,6 +62,7 @@ class Engine:
         latency: ticks between measuring and deciding.
         trace: takes the records.
         report_every: ticks between two records of the observed metrics, which are this rank's own.
+        vitals_every: ticks between two records of the vitals; 0 for none.
 
     Attributes:
         left_out: why optional loops are absent.
@@ -77,6 +80,7 @@ class Engine:
         latency: int,
         trace: Trace,
         report_every: int,
+        vitals_every: int = 0,
     ) -> None:
         self.plant = plant
         self.runners: list[Runner] = []
@@ -86,6 +90,7 @@ class Engine:
         self._monitoring = Senses(plant, None, latency)
         self._trace = trace
         self._report_every = report_every
+        self._vitals_every = vitals_every
         self._monitors: dict[str, int] = {}
         self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
         self._owners: dict[str, str] = {}
@@ -98,6 +103,7 @@ class Engine:
         except BaseException:
             self.close(keep=False)
             raise
+        self._frames = {runner.name: frame(runner.loop.model_dump(mode="json")) for runner in self.runners}
         pairs = [(a, m) for r in self.runners for a, m in zip(r.loop.actuators, r.memories, strict=True)]
         self._transient = sorted((pair for pair in pairs if pair[0].transient), key=lambda pair: pair[0].order)
         self._unchecked = pairs
@@ -129,6 +135,10 @@ class Engine:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         if not self._closure:
             self._end_step()
+
+    def vitals(self, last: int = 100) -> Vitals:
+        """Return how well the loops did in their last decisions."""
+        return trace_vitals(self._trace, self._frames, tick=self.plant.tick, last=last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
@@ -258,6 +268,10 @@ class Engine:
             with torch.no_grad():
                 for runner, inputs in self._inputs:
                     self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
+        if self._vitals_every and plant.tick % self._vitals_every == 0:
+            vitals = self.vitals()
+            if not math.isnan(vitals.homeostasis):
+                self._trace.append(vitals)
 
     def _run(self, runner: Runner, fresh: Mapping[int, float]) -> None:
         record = runner.decide(fresh) if fresh else None

@@ -59,7 +59,47 @@ class Event(NamedTuple):
     text: str
 
 
-Entry = Record | Metric | Event
+class LoopVitals(NamedTuple):
+    """How well one loop held its readings over a window of decisions: `homeostat.analysis.loop_vitals`.
+
+    Every number is free of units; NaN where it has no meaning (no setpoint), or where the window is too short to tell.
+
+    Attributes:
+        decisions: how many the window holds.
+        regulation: mean of min(1, band / |error|), in [0, 1]; 1 where the error never left the band.
+        in_band: fraction of decisions with every reading in the band around its setpoint.
+        harris: least variance that any law could reach, over the mean squared error, in [0, 1].
+        oscillation: regularity of the error's cycles, in [0, 1]; above 0.5 the loop oscillates.
+        saturation: fraction of decisions with a knob at a limit.
+        travel: way of the knob that moved most, in widths of its range a tick.
+        held: fraction of decisions without a finite reading.
+    """
+
+    decisions: int
+    regulation: float
+    in_band: float
+    harris: float
+    oscillation: float
+    saturation: float
+    travel: float
+    held: float
+
+
+class Vitals(NamedTuple):
+    """How well all loops together hold what they are to hold.
+
+    Attributes:
+        tick: when.
+        homeostasis: geometric mean of the loops' regulation, in [0, 1]; NaN while no loop can be judged.
+        loops: by loop.
+    """
+
+    tick: int
+    homeostasis: float
+    loops: Mapping[str, LoopVitals]
+
+
+Entry = Record | Metric | Event | Vitals
 
 
 class Sink(Protocol):
@@ -84,12 +124,17 @@ class Trace:
     Args:
         capacity: rows kept a loop and a metric.
         sinks: where every entry is handed on to.
+
+    Attributes:
+        events: the last ones, oldest first.
+        vitals: the last ones that were recorded, oldest first.
     """
 
     def __init__(self, capacity: int = 1000, sinks: Sequence[Sink] = ()) -> None:
         self.capacity = capacity
         self.sinks = tuple(sinks)
         self.events: list[Event] = []
+        self.vitals: list[Vitals] = []
         # Kept as they come and turned into columns when asked for: a decision must cost little.
         self._records: dict[str, deque[Record]] = {}
         self._metrics: dict[str, deque[Metric]] = {}
@@ -113,8 +158,14 @@ class Trace:
                 self._metrics.setdefault(entry.name, deque(maxlen=self.capacity)).append(entry)
             case Event():
                 self.events = [*self.events, entry][-self.capacity :]
+            case Vitals():
+                self.vitals = [*self.vitals, entry][-self.capacity :]
         for sink in self.sinks:
             sink.write(entry)
+
+    def records(self, name: str, last: int) -> list[Record]:
+        """Return the last records of a loop, `last` at most, oldest first; none where it has not decided."""
+        return list(self._records.get(name, ()))[-last:]
 
     def loop(self, name: str) -> dict[str, NDArray[np.float64]]:
         """Columns of a loop's records, oldest first.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.errors import TraceError
-from homeostat.trace import Event, Record, row
+from homeostat.trace import Event, LoopVitals, Record, Vitals, row
 
 Columns = dict[str, NDArray[np.float64]]
 
@@ -31,12 +31,14 @@ class Run(NamedTuple):
         loops: by loop, the columns that `Trace.loop` names, oldest first.
         metrics: by metric, columns `tick` and `value`.
         events: oldest first.
+        vitals: oldest first; those of any part of the run: `homeostat.analysis.run_vitals`.
     """
 
     description: Mapping[str, Any]
     loops: dict[str, Columns]
     metrics: dict[str, Columns]
     events: list[Event]
+    vitals: list[Vitals]
 
     @property
     def ticks(self) -> int:
@@ -80,6 +82,7 @@ class _Reader:
         self._loops: dict[str, _Growing] = {}
         self._metrics: dict[str, _Growing] = {}
         self._events: list[Event] = []
+        self._vitals: list[Vitals] = []
         # What the last opening of the trace waits with until something is recorded.
         self._resumed_at: int | None = None
         self._new_events: list[Event] = []
@@ -101,7 +104,9 @@ class _Reader:
 
     def _record(self, fields: Mapping[str, Any]) -> None:
         self._resume()
-        if "loop" in fields:
+        if "homeostasis" in fields:
+            self._vitals.append(_vitals(fields))
+        elif "loop" in fields:
             record = _record(fields)
             self._loops.setdefault(record.loop, _Growing()).append(row(record))
         else:
@@ -114,6 +119,7 @@ class _Reader:
         for table in (*self._loops.values(), *self._metrics.values()):
             table.drop_from(self._resumed_at)
         self._events = [event for event in self._events if event.tick < self._resumed_at] + self._new_events
+        self._vitals = [vitals for vitals in self._vitals if vitals.tick < self._resumed_at]
         self._resumed_at = None
 
     def run(self) -> Run:
@@ -122,7 +128,7 @@ class _Reader:
         events = self._events if self._resumed_at is None else self._events + self._new_events
         loops = {name: table.columns() for name, table in self._loops.items() if table}
         metrics = {name: table.columns() for name, table in self._metrics.items() if table}
-        return Run(self._description, loops, metrics, events)
+        return Run(self._description, loops, metrics, events, self._vitals)
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         version = description.get("version")
@@ -149,6 +155,14 @@ def _record(fields: Mapping[str, Any]) -> Record:
     values = {name: tuple(map(float, fields[name])) for name in numbers}
     terms = {name: float(value) for name, value in fields["terms"].items()}
     return Record(tick=fields["tick"], loop=fields["loop"], limits=tuple(fields["limits"]), terms=terms, **values)
+
+
+def _vitals(fields: Mapping[str, Any]) -> Vitals:
+    loops = {
+        name: LoopVitals(**{field: float(value) for field, value in loop.items()} | {"decisions": loop["decisions"]})
+        for name, loop in fields["loops"].items()
+    }
+    return Vitals(fields["tick"], float(fields["homeostasis"]), loops)
 
 
 class _Growing:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from homeostat.errors import HomeostatError, MissingExtraError
-from homeostat.trace import Entry, Event, Metric, Record
+from homeostat.trace import Entry, Event, Metric, Record, Vitals
 
 # SummaryWriter waits once its queue is full; this many entries are written while the next step runs.
 QUEUE = 1000
@@ -18,7 +18,8 @@ class TensorBoard:
     """Writes every loop's reading, setpoint and delivered knob value, every metric and every event for TensorBoard.
 
     Scalars are named `<loop>/reading`, `<loop>/setpoint`, `<loop>/delivered` (with `.0`, `.1`, ... where a loop has
-    several) and `metrics/<name>`; the step is the tick. A resumed run hides what was written from its tick on.
+    several), `metrics/<name>`, and `vitals/homeostasis` and `vitals/<loop>` for the regulation; the step is the tick.
+    A resumed run hides what was written from its tick on.
 
     Args:
         folder: the log directory; the same for a run and its continuation.
@@ -60,6 +61,10 @@ class TensorBoard:
                 self._writer.add_scalar(f"metrics/{entry.name}", entry.value, entry.tick)
             case Event():
                 self._writer.add_text("events", entry.text, entry.tick)
+            case Vitals():
+                self._writer.add_scalar("vitals/homeostasis", entry.homeostasis, entry.tick)
+                for name, loop in entry.loops.items():
+                    self._writer.add_scalar(f"vitals/{name}", loop.regulation, entry.tick)
 
     def flush(self) -> None:
         """Wait until the event file holds what was written."""

@@ -1,0 +1,251 @@
+"""The vitals of loops: how well each holds its setpoint, in numbers free of units, and one index over all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homeostat.analysis.vitals_indices import FEWEST, Array, forecast, oscillation_index
+from homeostat.trace import LoopVitals, Record, Trace, Vitals
+
+# Of a setpoint, or of a step: the settling band of the textbooks.
+SETTLED = 0.02
+# Of noise that is normal, 0.3 % lies outside.
+SIGMAS = 3.0
+
+
+class Frame(NamedTuple):
+    """What a loop's parts say about how it is to be judged.
+
+    Attributes:
+        log: errors are logarithms, ln(setpoint / reading), as in the law.
+        below: distance under the setpoint that the law leaves alone; in units of the error.
+        above: distance over the setpoint that it leaves alone.
+        settling: tick after which it leaves alone any reading under the setpoint.
+        spans: for each knob, the ends of its range and whether its scale is logarithmic.
+    """
+
+    log: bool = False
+    below: float = 0.0
+    above: float = 0.0
+    settling: float = math.inf
+    spans: tuple[tuple[float, float, bool], ...] = ()
+
+
+class Course(NamedTuple):
+    """What a loop did, one row a decision.
+
+    Attributes:
+        tick: shape (n,).
+        readings: shape (n, readings).
+        setpoints: shape (n, readings), or (n, 0) without.
+        delivered: knob values in their own units, shape (n, knobs).
+        limited: whether a knob was at a limit, shape (n,).
+    """
+
+    tick: Array
+    readings: Array
+    setpoints: Array
+    delivered: Array
+    limited: NDArray[np.bool_]
+
+
+class Recorded(Protocol):
+    """A run that was recorded: what `homeostat.sinks.read_run` returns."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Its recipe."""
+
+    @property
+    def loops(self) -> Mapping[str, Mapping[str, Array]]:
+        """Columns of each loop, as `Trace.loop` names them."""
+
+
+def frame(parts: Mapping[str, Any]) -> Frame:
+    """Return what a loop's parts, as JSON data, say about how it is to be judged.
+
+    Logarithms count where its law, or a member of it, has `log_error` or `log`; a dead band is the largest that a
+    member declares.
+    """
+    laws = list(_members(parts.get("law", {})))
+    bands = [law["dead_band"] for law in laws if isinstance(law.get("dead_band"), (int, float))]
+    waking = [law for law in laws if law.get("kind") == "DeadBand"]
+    return Frame(
+        log=any(law.get("log_error") is True or law.get("log") is True for law in laws),
+        below=max([0.0, *bands, *(law["below"] for law in waking)]),
+        above=max([0.0, *bands, *(law["above"] for law in waking)]),
+        settling=min([math.inf, *(law["settling"] for law in waking if law.get("settling") is not None)]),
+        spans=tuple((a["low"], a["high"], a.get("scale") == "log") for a in parts.get("actuators", ()) if "low" in a),
+    )
+
+
+def course_of_records(records: Sequence[Record]) -> Course:
+    """Return the course that a loop's records, at least one, describe."""
+    return Course(
+        tick=np.array([record.tick for record in records], dtype=np.float64),
+        readings=np.array([record.readings for record in records]),
+        setpoints=np.array([record.setpoints for record in records]),
+        delivered=np.array([record.delivered for record in records]),
+        limited=np.array([not _LIMITS.isdisjoint(record.limits) for record in records]),
+    )
+
+
+def course_of_columns(columns: Mapping[str, Array], last: int | None = None) -> Course:
+    """Return the course that a loop's columns, as `Trace.loop` names them, describe; its `last` rows only."""
+    rows = slice(None if last is None else -last, None)
+    tick = columns["tick"][rows]
+
+    def together(name: str) -> Array:
+        found = sorted((c for c in columns if c.startswith(f"{name}.")), key=lambda c: int(c.rpartition(".")[2]))
+        return np.column_stack([columns[c][rows] for c in found]) if found else np.empty((len(tick), 0))
+
+    limited = np.logical_or.reduce([columns[limit][rows] == 1.0 for limit in _LIMITS])
+    return Course(tick, together("reading"), together("setpoint"), together("delivered"), limited)
+
+
+def loop_vitals(course: Course, frame: Frame, *, delay: int = 1) -> LoopVitals:
+    """Judge one loop by what it did.
+
+    The **band** around the setpoint r is as wide as the loop cannot or does not want to hold better: its half width w
+    is the greatest of 3 times the standard deviation of the noise that no law could take away (`Forecast.noise`), the
+    law's own dead band, and 2 % of r. Noise, since a band in fixed units or in shares of r alone would call a quiet
+    loop good and a noisy one bad whatever their laws do; 2 % of r, so that a reading without noise has a band too.
+
+    With the error e = r - y (ln r - ln y where the law takes logarithms), each decision counts min(1, w / |e|): 1 in
+    the band, 1 / k where the error is k half widths, 0 without a finite reading. The **regulation** is the mean. Of
+    several readings the worst counts at each decision. A loop **without a setpoint** (a limit, a schedule, one that
+    only watches) wants nothing of its reading: a decision counts 1 where the reading was finite and no knob was pressed
+    against a limit, else 0.
+
+    **Travel** is the sum of |change| of the knob that moved most, in its coordinate, over the width of its range and
+    over the ticks.
+
+    Args:
+        course: what the loop did.
+        frame: how it is to be judged.
+        delay: dead time in decisions, plus one; see `harris_index`.
+
+    Returns:
+        The vitals; all NaN where there were fewer than 20 decisions.
+    """
+    if len(course.tick) < FEWEST + delay - 1:
+        return LoopVitals(len(course.tick), *[math.nan] * 7)
+    finite = np.isfinite(course.readings).all(axis=1)
+    errors = _errors(course, frame.log).T
+    series = [e[np.isfinite(e)] for e in errors]
+    told = bool(series) and all(len(e) >= FEWEST + delay - 1 for e in series)
+    forecasts = [forecast(e, delay) for e in series] if told else []
+    if len(errors):
+        shares = _shares(course, frame, errors, [f.noise for f in forecasts] or [0.0] * len(errors))
+    else:
+        shares = (finite & ~course.limited).astype(np.float64)
+    return LoopVitals(
+        decisions=len(course.tick),
+        regulation=float(shares.mean()),
+        in_band=float((shares == 1.0).mean()) if len(errors) else math.nan,
+        harris=min(f.harris for f in forecasts) if told else math.nan,
+        oscillation=max(map(oscillation_index, series)) if told else math.nan,
+        saturation=float(course.limited.mean()),
+        travel=_travel(course, frame),
+        held=float((~finite).mean()),
+    )
+
+
+def joined(tick: int, loops: Mapping[str, LoopVitals]) -> Vitals:
+    """Join the vitals of loops: homeostasis is the geometric mean of the regulation of those that can be judged.
+
+    H = (h_1 h_2 ... h_n)^(1 / n), in [0, 1]. Homeostasis is all essential variables within their bounds at once, so a
+    loop that is lost must not be made up for by others that are well, as it would be in an arithmetic mean; the least
+    alone would not tell one lost loop from many.
+    """
+    judged = [v.regulation for v in loops.values() if not math.isnan(v.regulation)]
+    if not judged or min(judged) == 0:
+        return Vitals(tick, 0.0 if judged else math.nan, loops)
+    return Vitals(tick, math.exp(math.fsum(map(math.log, judged)) / len(judged)), loops)
+
+
+def trace_vitals(trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: int, delay: int = 1) -> Vitals:
+    """Return the vitals of a running system, from the records that its trace still has in memory.
+
+    Args:
+        trace: of the run.
+        frames: how each loop is to be judged.
+        tick: the present one.
+        last: decisions of each loop that count, as far as the trace keeps them.
+        delay: as in `loop_vitals`.
+    """
+    loops = {
+        name: loop_vitals(course_of_records(trace.records(name, last)), frame, delay=delay)
+        for name, frame in frames.items()
+    }
+    return joined(tick, loops)
+
+
+def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vitals:
+    """Return the vitals of a recorded run.
+
+    Args:
+        run: from `homeostat.sinks.read_run`.
+        last: decisions of each loop that count; by default all.
+        delay: as in `loop_vitals`.
+    """
+    parts = {loop["name"]: loop for loop in run.description.get("loops", ())}
+    loops = {
+        name: loop_vitals(course_of_columns(columns, last), frame(parts.get(name, {})), delay=delay)
+        for name, columns in run.loops.items()
+    }
+    return joined(int(max((columns["tick"][-1] for columns in run.loops.values()), default=0)), loops)
+
+
+_LIMITS = frozenset({"low", "high"})
+
+
+def _members(part: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield a part's JSON data and that of every part in it."""
+    if isinstance(part, Mapping):
+        yield part
+    values: Iterable[Any] = part.values() if isinstance(part, Mapping) else part
+    for value in values:
+        if isinstance(value, (Mapping, list, tuple)):
+            yield from _members(value)
+
+
+def _errors(course: Course, log: bool) -> Array:
+    """Return setpoint minus reading, shape (n, setpoints); NaN where the reading says nothing."""
+    readings, setpoints = course.readings[:, : course.setpoints.shape[1]], course.setpoints
+    if log:
+        # A logarithm of zero or less says nothing; the law holds there.
+        readings = np.log(np.where(readings > 0, readings, np.nan))
+        setpoints = np.log(np.where(setpoints > 0, setpoints, np.nan))
+    with np.errstate(over="ignore"):
+        errors = setpoints - readings
+    return np.asarray(errors, dtype=np.float64)
+
+
+def _shares(course: Course, frame: Frame, errors: Array, noise: Sequence[float]) -> Array:
+    """Return min(1, w / |e|) at each decision, of the worst reading."""
+    wanted = np.ones_like(errors) if frame.log else np.abs(course.setpoints).T
+    below = np.where(course.tick > frame.settling, np.inf, frame.below)
+    width = np.maximum(np.where(errors > 0, below, frame.above), SETTLED * wanted)
+    width = np.maximum(width, SIGMAS * np.array(noise)[:, None])
+    distance = np.abs(errors)
+    outside = distance > width
+    shares = np.where(outside, width / np.where(outside, distance, 1.0), 1.0)
+    worst: Array = np.where(np.isfinite(errors), shares, 0.0).min(axis=0)
+    return worst
+
+
+def _travel(course: Course, frame: Frame) -> float:
+    ticks = course.tick[-1] - course.tick[0]
+    ways = [0.0]
+    for values, (low, high, log) in zip(course.delivered.T, frame.spans, strict=False):
+        position = np.log(np.maximum(values, 1e-300)) if log else values
+        position = position[np.isfinite(position)]
+        span = math.log(high / low) if log else high - low
+        ways.append(float(np.abs(np.diff(position)).sum()) / span)
+    return max(ways) / ticks if frame.spans and ticks > 0 else math.nan
