@@ -9,8 +9,7 @@ from typing import NamedTuple, Self
 from pydantic import Field, model_validator
 
 from homeostat.laws.law import Decision, Input, Law, bounded
-
-Matrix = tuple[tuple[float, ...], ...]
+from homeostat.laws.matrix import Matrix, check_matrix
 
 
 class MatrixPIState(NamedTuple):
@@ -54,17 +53,7 @@ class MatrixPI(Law):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, matrix in (("gain", self.gain), ("integral", self.integral)):
-            widths = sorted({len(row) for row in matrix})
-            if len(widths) != 1 or widths[0] == 0:
-                msg = (
-                    f"MatrixPI's {name} must have at least one row, all of one length; got rows of length {widths}. "
-                    "Write one row a knob, one number a reading in each."
-                )
-                raise ValueError(msg)
-            largest = max(abs(entry) for row in matrix for entry in row)
-            if largest > 1e100:
-                msg = f"MatrixPI's {name} must stay within 1e100; got {largest}. Rescale the readings."
-                raise ValueError(msg)
+            check_matrix(f"MatrixPI's {name}", matrix, "Write one row a knob, one number a reading in each.")
         sizes = [(len(matrix), len(matrix[0])) for matrix in (self.gain, self.integral)]
         if sizes[0] != sizes[1]:
             msg = (
