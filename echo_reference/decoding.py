@@ -12,6 +12,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 from echo_reference.ctc_prefix import PrefixScorer, PrefixState
 from echo_reference.errors import ConfigError
 from echo_reference.model import Echo
+from echo_reference.modules.memo import remembering
 
 
 @torch.no_grad()
@@ -38,14 +39,15 @@ def greedy(
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     done = torch.zeros(len(audio), dtype=torch.bool, device=audio.device)
     chosen: list[Tensor] = []
-    for _ in range(steps):
-        best = model.decode(tokens, audio, lengths, cache)[:, -1].argmax(-1)
-        best = best.masked_fill(done, end)
-        chosen.append(best)
-        done |= best == end
-        if bool(done.all()):
-            break
-        tokens = best[:, None]
+    with remembering(model):
+        for _ in range(steps):
+            best = model.decode(tokens, audio, lengths, cache)[:, -1].argmax(-1)
+            best = best.masked_fill(done, end)
+            chosen.append(best)
+            done |= best == end
+            if bool(done.all()):
+                break
+            tokens = best[:, None]
     return [_until(row, end) for row in torch.stack(chosen, 1).tolist()] if chosen else [[] for _ in audio]
 
 
@@ -97,12 +99,13 @@ def joint(
     lengths = None if lengths is None else lengths.repeat_interleave(beam, 0)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     tokens = tokens.repeat_interleave(beam, 0)
-    for _ in range(steps):
-        logits = model.decode(tokens, audio, lengths, cache)[:, -1]
-        tokens, parents = search.advance(logits.double().log_softmax(-1))
-        if search.settled():
-            break
-        cache.self_attention_cache.reorder_cache(cast("torch.LongTensor", parents))
+    with remembering(model):
+        for _ in range(steps):
+            logits = model.decode(tokens, audio, lengths, cache)[:, -1]
+            tokens, parents = search.advance(logits.double().log_softmax(-1))
+            if search.settled():
+                break
+            cache.self_attention_cache.reorder_cache(cast("torch.LongTensor", parents))
     return search.best()
 
 

@@ -17,6 +17,7 @@ from echo_reference.decoder import TextDecoder
 from echo_reference.encoder import AudioEncoder
 from echo_reference.errors import DataError
 from echo_reference.features import FRAMES_PER_SECOND
+from echo_reference.generation import EchoGeneration
 from echo_reference.loss import IGNORED, ctc_loss, token_loss
 from echo_reference.modules.attention import Place, QueryPhase, Source
 from echo_reference.modules.convolution import ConvolutionBranch, valid
@@ -61,7 +62,7 @@ class EchoOutput(ModelOutput):  # type: ignore[misc]
     encoder_last_hidden_state: Tensor | None = None
 
 
-class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class Echo(EchoGeneration, PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """A speech recogniser with rotary, rotated and adaptive positions.
 
     Args:
@@ -128,18 +129,6 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         for name, value in self.dials.settings().items():
             setattr(self.config, name, value)
         super().save_pretrained(save_directory, **options)
-
-    def get_encoder(self, modality: str | None = None) -> EncoderForGeneration:
-        """The audio side, as `generate` calls it."""
-        del modality
-        return EncoderForGeneration(self)
-
-    def _prepare_attention_mask_for_generation(
-        self, inputs_tensor: Tensor, generation_config: object, model_kwargs: dict[str, Any]
-    ) -> Tensor:
-        # The library's default counts the second dimension, which here holds mel bands and not frames.
-        del generation_config, model_kwargs
-        return inputs_tensor.new_ones(inputs_tensor.shape[0], inputs_tensor.shape[-1], dtype=torch.long)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding of tokens."""
@@ -242,6 +231,8 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     ) -> Tensor:
         """Logits (B, L, vocab_size) of the tokens that follow `tokens` (B, L), given what the cache holds."""
         own, first = (None, 0) if cache is None else (cache.self_attention_cache, cache.get_seq_length())
+        if isinstance(first, Tensor):  # a static cache's own counter, which moves on as the layers write
+            first = first.clone()
         mask = None if lengths is None else valid(lengths, audio.shape[1])
         sources = [Source(*read, mask) for read in self._read(audio, cache)]
         hidden = self.decoder(tokens, sources, Place(own, first), self._shared_rotation(), Heard(audio, mask))
@@ -266,7 +257,7 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if cache is None:
             return self.decoder.read(audio)
         crossed = cache.cross_attention_cache
-        if crossed.get_seq_length() == 0:
+        if not cache.is_updated.get(0, False):
             for layer, (keys, values) in enumerate(self.decoder.read(audio)):
                 crossed.update(keys, values, layer)
                 cache.is_updated[layer] = True
@@ -294,25 +285,3 @@ class Echo(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             parts.append(self.dials.rotation_penalty() * defect)
         if parts:
             output.loss = torch.stack(parts).sum()
-
-
-class EncoderForGeneration(nn.Module):
-    """The audio side under the call that `generate` makes."""
-
-    def __init__(self, model: Echo) -> None:
-        super().__init__()
-        self.encoder = model.encoder
-        self._encode = model.encode
-
-    def forward(
-        self,
-        input_features: Tensor,
-        attention_mask: Tensor | None = None,
-        feature_lengths: Tensor | None = None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        """Audio features of `input_features` (B, n_mels, T); what else is asked for is not returned."""
-        del kwargs
-        if feature_lengths is None and attention_mask is not None:
-            feature_lengths = attention_mask.sum(-1)
-        return BaseModelOutput(last_hidden_state=self._encode(input_features, feature_lengths)[0])

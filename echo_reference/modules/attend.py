@@ -58,7 +58,9 @@ def attend_global(heads: Heads, key_mask: Tensor | None) -> Tensor:
     return F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=1.0)
 
 
-def attend_scored(heads: Heads, score: ScoreByDistance, key_mask: Tensor | None, first_query: int = 0) -> Tensor:
+def attend_scored(
+    heads: Heads, score: ScoreByDistance, key_mask: Tensor | None, first_query: int | Tensor = 0
+) -> Tensor:
     """Attention over all keys with a score by distance added.
 
     Args:

@@ -55,7 +55,7 @@ class Place(NamedTuple):
     """Where a call stands in a text that is decoded step by step."""
 
     cache: KeyValueCache | None = None
-    first: int = 0
+    first: int | Tensor = 0
 
 
 _START = Place()
@@ -177,7 +177,7 @@ class SelfAttention(nn.Module):
             row = row + F.pad(bias, (0, 0, 0, count - bias.shape[0])).to(dtype)
         return row
 
-    def _attend(self, heads: Heads, key_mask: Tensor | None, first: int) -> Tensor:
+    def _attend(self, heads: Heads, key_mask: Tensor | None, first: int | Tensor) -> Tensor:
         count, length = self.heads, heads.k.shape[2]
         if self.causal or length <= _SHORT:
             return attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)

@@ -43,9 +43,12 @@ class LearnedSinusoids(nn.Module):
             self.direction.copy_(sinusoids(*self.direction.shape))
         nn.init.constant_(self.gain, self.initial_gain)
 
-    def forward(self, first: int, count: int) -> Tensor:
+    def forward(self, first: int | Tensor, count: int) -> Tensor:
         """Rows first ... first + count - 1, shape (count, d)."""
-        rows = slice(first, first + count)
+        if isinstance(first, int):
+            rows: slice | Tensor = slice(first, first + count)
+        else:
+            rows = first + torch.arange(count, device=first.device)
         return F.normalize(self.direction[rows], dim=-1) * self.gain[rows, None]
 
 

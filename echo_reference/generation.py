@@ -1,0 +1,127 @@
+"""How an Echo writes transcripts through `generate`: prompts, limits, and what its caches need."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, GenerationMixin, WhisperTimeStampLogitsProcessor
+from transformers.modeling_outputs import BaseModelOutput
+
+from echo_reference.encoder import AudioEncoder
+from echo_reference.errors import ConfigError
+from echo_reference.modules.memo import remembering
+from echo_reference.tokens.marks import Task, WhisperMarks, whisper_marks
+
+
+class EncoderForGeneration(nn.Module):
+    """The audio side under the call that `generate` makes."""
+
+    def __init__(self, model: EchoGeneration) -> None:
+        super().__init__()
+        self.encoder: AudioEncoder = model.encoder
+        self._encode = model.encode
+
+    def forward(
+        self,
+        input_features: Tensor,
+        attention_mask: Tensor | None = None,
+        feature_lengths: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Audio features of `input_features` (B, n_mels, T); what else is asked for is not returned."""
+        del kwargs
+        if feature_lengths is None and attention_mask is not None:
+            feature_lengths = attention_mask.sum(-1)
+        return BaseModelOutput(last_hidden_state=self._encode(input_features, feature_lengths)[0])
+
+
+class EchoGeneration(GenerationMixin):  # type: ignore[misc]
+    """What `generate` needs beyond a forward pass."""
+
+    def generate(
+        self,
+        input_features: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        language: str | None = None,
+        task: Task | None = None,
+        return_timestamps: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Write down what is said; returns tokens (B, L), prompt included, or what `options` ask for.
+
+        No transcript is longer than the decoder has positions for, whatever is asked. The projections with rotations
+        folded in are made once for the whole call.
+
+        Args:
+            input_features: log-mel frames (B, n_mels, T).
+            generation_config: as in transformers; may carry `language`, `task` and `return_timestamps` too.
+            language: ISO code of what is spoken; without it a model with Whisper's vocabulary finds out by itself.
+            task: "transcribe", or "translate" into English.
+            return_timestamps: let the transcript begin and end its segments with timestamps.
+            options: as in transformers, and what `forward` takes.
+
+        Raises:
+            ConfigError: language, task or timestamps are asked of a vocabulary without marks for them, or the prompt
+                leaves no room for a transcript.
+            DataError: the language is not one of the vocabulary's.
+        """
+        settings = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
+        wishes = {"language": language, "task": task, "return_timestamps": return_timestamps}
+        for name, wish in wishes.items():
+            setattr(settings, name, getattr(settings, name, None) if wish is None else wish)
+        given = options.get("decoder_input_ids")
+        if given is None and (settings.language or settings.task or settings.return_timestamps):
+            audio = options["encoder_outputs"][0] if input_features is None else input_features
+            given = options["decoder_input_ids"] = self._prompt(settings).to(audio.device).repeat(len(audio), 1)
+        length = 1 if given is None else given.shape[1]
+        if settings.return_timestamps:
+            settings.no_timestamps_token_id = self._marks().no_timestamps
+            processor = WhisperTimeStampLogitsProcessor(settings, begin_index=length)
+            options["logits_processor"] = [*options.get("logits_processor", []), processor]
+        settings.max_new_tokens = self._room(length, settings, options)
+        settings.max_length = None
+        with remembering(self):
+            return super().generate(input_features, settings, **options)
+
+    def get_encoder(self, modality: str | None = None) -> EncoderForGeneration:
+        """The audio side, as `generate` calls it."""
+        del modality
+        return EncoderForGeneration(self)
+
+    def _prompt(self, settings: GenerationConfig) -> Tensor:
+        task: Task = settings.task or "transcribe"
+        timestamps = bool(settings.return_timestamps)
+        return torch.tensor(self._marks().prompt(settings.language or "en", task, timestamps=timestamps))
+
+    def _marks(self) -> WhisperMarks:
+        marks = whisper_marks(self.config.vocab_size)
+        if marks is None:
+            raise ConfigError(
+                "Language, task and timestamps must go with a vocabulary of Whisper's; got one of "
+                f"{self.config.vocab_size} ids. Leave them out."
+            )
+        return marks
+
+    def _room(self, prompt: int, settings: GenerationConfig, options: dict[str, Any]) -> int:
+        room: int = self.config.n_text_ctx - prompt
+        if room < 1:
+            raise ConfigError(
+                f"A prompt must be shorter than the decoder's {self.config.n_text_ctx} positions; got {prompt} tokens. "
+                "Shorten it."
+            )
+        count = options.pop("max_new_tokens", None) or settings.max_new_tokens
+        length = options.pop("max_length", None) or settings.max_length
+        if count is None:
+            count = room if length is None else length - prompt
+        return max(1, min(int(count), room))
+
+    def _prepare_attention_mask_for_generation(
+        self, inputs_tensor: Tensor, generation_config: object, model_kwargs: dict[str, Any]
+    ) -> Tensor:
+        # The library's default counts the second dimension, which here holds mel bands and not frames.
+        del generation_config, model_kwargs
+        return inputs_tensor.new_ones(inputs_tensor.shape[0], inputs_tensor.shape[-1], dtype=torch.long)
