@@ -85,6 +85,7 @@ class DualAveraging(Law):
     def update(self, state: DualAveragingState, given: Input) -> Decision:
         """Take one trial into account."""
         admitted = bounded(given.admitted[0])
+        error = bounded(given.setpoints[0]) - bounded(given.readings[0])
         if state.command is None:
             return Decision((admitted,), DualAveragingState(admitted, 0.0, 0, admitted, admitted), {})
         if self.readings is not None and state.trials >= self.readings:
@@ -92,7 +93,7 @@ class DualAveraging(Law):
             return Decision((average,), state._replace(average=average, command=average), {"average": average})
         before = bounded(state.total + bounded(admitted - state.command) / self._factor(state.trials))
         count = state.trials + 1
-        total = bounded(before + bounded(given.setpoints[0]) - bounded(given.readings[0]))
+        total = bounded(before + error)
         iterate = bounded(state.centre + bounded(self._factor(count) * total))
         average = state.average + self._effective(count) ** -self.decay * (iterate - state.average)
         done = count == self.readings

@@ -13,21 +13,33 @@ from pydantic import ValidationError
 
 import homeostat.laws
 from homeostat.laws import (
+    AIMD,
+    CUSUM,
     EMA,
     PID,
     Affine,
+    Cascade,
     Chain,
     DeadBand,
     Decision,
+    DualAveraging,
+    FeedForward,
+    GainSchedule,
     Hold,
     Input,
+    Kalman,
     Law,
     LinearModel,
+    LogIntegrator,
     LossRatchet,
     MatrixPI,
     Median,
+    Plateau,
     Schedule,
+    Select,
+    SignIntegrator,
     SlewLimit,
+    SmithPredictor,
     StateFeedback,
     Threshold,
 )
@@ -36,6 +48,52 @@ from homeostat.profile import Profile
 from homeostat.state import from_data, to_data
 
 EXAMPLES: dict[type[Law], list[Law]] = {
+    AIMD: [AIMD(increase=0.1), AIMD(increase=1e100, factor=0.9, floor=-5.0, pause=7)],
+    CUSUM: [CUSUM(noise=0.5), CUSUM(noise=1e-99, allowance=0.0, threshold=1e6)],
+    Cascade: [
+        Cascade(outer=PID(gain=0.5, integral_time=40), inner=PID(gain=-2.0, integral_time=5), low=-3.0, high=3.0),
+        Cascade(outer=Affine(gain=-1.0), inner=Chain(laws=(EMA(time_constant=3), PID(gain=0.3)))),
+    ],
+    DualAveraging: [
+        DualAveraging(gain=-20.0),
+        DualAveraging(gain=1e50, delay=0, readings=5, memory=3, decay=1),
+        DualAveraging(gain=1e-50),
+    ],
+    FeedForward: [
+        FeedForward(feedback=PID(gain=0.5, integral_time=9), forward=Affine(gain=-0.7)),
+        FeedForward(feedback=Hold(), forward=Chain(laws=(EMA(time_constant=5), Affine(gain=1e100)))),
+    ],
+    GainSchedule: [
+        GainSchedule(
+            points=(
+                (-1.0, PID(gain=0.5, integral_time=20)),
+                (0.0, PID(gain=2.0, integral_time=20, derivative_time=1)),
+                (5.0, PID(gain=-2.0, integral_time=5)),
+            )
+        ),
+    ],
+    Kalman: [
+        Kalman(noise=1.0, drift=0.1),
+        Kalman(noise=1e-50, drift=1e50, trend_drift=1e50),
+        Kalman(noise=1e50, drift=0, trend_drift=0),
+    ],
+    LogIntegrator: [
+        LogIntegrator(exponent=-1.0, dead_band=0.1),
+        LogIntegrator(exponent=0.001, integral_time=1e-9, lead=1e12, limit=1e3),
+    ],
+    Plateau: [Plateau(patience=3), Plateau(patience=10, step=1e100, margin=0.0, rising=True)],
+    Select: [
+        Select(laws=(PID(gain=0.5, integral_time=9), Threshold(low=0.0, high=1.0, above=5.0, below=-5.0))),
+        Select(laws=(Hold(), Chain(laws=(Median(window=3),))), choose="highest"),
+    ],
+    SignIntegrator: [
+        SignIntegrator(rate=-0.01, dead_band=0.1),
+        SignIntegrator(rate=1e100, size=3, recentre=True),
+    ],
+    SmithPredictor: [
+        SmithPredictor(law=PID(gain=0.5, integral_time=9), gain=-2.0, time_constant=10, dead_time=4),
+        SmithPredictor(law=Hold(), gain=1e100, time_constant=1e-3, dead_time=1),
+    ],
     EMA: [EMA(time_constant=7)],
     PID: [
         PID(gain=2.0),

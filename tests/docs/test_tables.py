@@ -71,7 +71,18 @@ def test_observers_are_listed_with_their_phase():
 def test_laws_that_need_a_setpoint_are_marked():
     listed = {name: row[1] for name, row in rows(section("parts.md", "Laws")).items()}
     needing = {name for name, mark in listed.items() if mark == "needed"}
-    assert needing == {"DeadBand", "PID", "MatrixPI", "StateFeedback"}
+    assert needing == {
+        "AIMD",
+        "CUSUM",
+        "Cascade",
+        "DeadBand",
+        "DualAveraging",
+        "LogIntegrator",
+        "MatrixPI",
+        "PID",
+        "SignIntegrator",
+        "StateFeedback",
+    }
     assert laws.PID(gain=1.0).needs_setpoint
     assert laws.MatrixPI(gain=((1.0,),), integral=((1.0,),), tracking_time=1.0).needs_setpoint
 
