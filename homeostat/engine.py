@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 from weakref import WeakSet
 
@@ -22,8 +21,9 @@ from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
-from homeostat.step import found_inf, has_closure, is_initialising
+from homeostat.step import found_inf, has_closure, is_initialising, with_closure
 from homeostat.trace import Event, Metric, Trace, Vitals
+from homeostat.transient import Transients
 
 Precedence = Literal["checkpoint", "recipe"]
 
@@ -94,9 +94,9 @@ class Engine:
         self._monitors: dict[str, int] = {}
         self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
         self._owners: dict[str, str] = {}
-        self._open = False
-        self._closure = False
+        self._late = False
         self._handles: list[RemovableHandle] = []
+        self._transients = Transients(plant, ())
         try:
             for loop in loops:
                 self._add(loop)
@@ -105,15 +105,11 @@ class Engine:
             raise
         self._frames = {runner.name: frame(runner.loop.model_dump(mode="json")) for runner in self.runners}
         pairs = [(a, m) for r in self.runners for a, m in zip(r.loop.actuators, r.memories, strict=True)]
-        self._transient = sorted((pair for pair in pairs if pair[0].transient), key=lambda pair: pair[0].order)
+        self._transients = Transients(plant, pairs)
         self._unchecked = pairs
-        clock, *others = plant.optimizers
-        for optimizer, before, after in [
-            (clock, self._before_tick, self._after_tick),
-            *((other, self._before_other, self._after_other) for other in others),
-        ]:
-            self._handles.append(optimizer.register_step_pre_hook(_uncompiled(before)))
-            self._handles.append(optimizer.register_step_post_hook(_uncompiled(after)))
+        for optimizer in plant.optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(_uncompiled(self._before_step)))
+            self._handles.append(optimizer.register_step_post_hook(_uncompiled(self._after_step)))
             _STEERED.add(optimizer)
         self._senses.arm()
 
@@ -124,7 +120,7 @@ class Engine:
         """
         if self._handles:
             _STEERED.difference_update(self.plant.optimizers)
-        actions: list[Callable[[], None]] = [self._end_step, self.plant.forget]
+        actions: list[Callable[[], object]] = [self._transients.end, self.plant.forget]
         actions += [handle.remove for handle in self._handles]
         actions.append(self._senses.close)
         for runner in self.runners:
@@ -133,8 +129,7 @@ class Engine:
 
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
-        if not self._closure:
-            self._end_step()
+        self._transients.settle()
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
@@ -142,7 +137,7 @@ class Engine:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
-        self._end_step()
+        self._transients.end()
         return {
             "tick": self.plant.tick,
             "loops": {runner.name: runner.state_dict() for runner in self.runners},
@@ -154,7 +149,7 @@ class Engine:
 
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence) -> None:
         """Continue from `state_dict`."""
-        self._end_step()
+        self._transients.end()
         if precedence == "checkpoint":
             here, saved = {runner.name for runner in self.runners}, set(state["loops"])
             if here != saved:
@@ -210,30 +205,33 @@ class Engine:
                     raise AttachError(msg)
                 self._owners[knob] = name
 
-    def _before_tick(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._end_step()
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        self._transients.end()
         if is_initialising(optimizer):
-            return
+            return None
+        clocks = optimizer is self.plant.optimizers[0]
         if found_inf(optimizer):
-            self.plant.metrics.discard()
-            return
-        self.plant.forget()
-        self.plant.grad_scale = getattr(optimizer, "grad_scale", None)
-        # With a closure this step's gradients and losses exist only after it.
-        self._closure = has_closure(args, kwargs)
-        if not self._closure:
-            self._sense_and_decide()
-        self._senses.before_step()
-        self._begin_step()
+            if clocks:
+                self.plant.metrics.discard()
+            return None
+        self.plant.begin(optimizer)
+        closure = has_closure(args, kwargs)
+        if clocks:
+            # With a closure this step's gradients and losses exist only after it.
+            self._late = closure
+            if not closure:
+                self._sense_and_decide()
+            self._senses.before_step()
+        self._transients.begin()
+        return with_closure(args, kwargs, self._transients.guard) if closure else None
 
-    def _after_tick(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del optimizer, args, kwargs
-        if not self._open:
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del args, kwargs
+        if not self._transients.end() or optimizer is not self.plant.optimizers[0]:
             return
-        self._end_step()
-        if self._closure:
-            self._closure = False
-            self.plant.forget()
+        if self._late:
             self._sense_and_decide()
         self.plant.tick += 1
         self._senses.after_step()
@@ -241,17 +239,6 @@ class Engine:
         self.plant.forget()
         if self._unchecked:
             self._warn_of_unread()
-
-    def _before_other(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del optimizer, args, kwargs
-        self._end_step()
-        self.plant.forget()
-        self._begin_step()
-
-    def _after_other(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del optimizer, args, kwargs
-        self._end_step()
-        self.plant.forget()
 
     def _sense_and_decide(self) -> None:
         plant = self.plant
@@ -281,18 +268,6 @@ class Engine:
             self._warn(alarm.text)
         runner.alarms.clear()
 
-    def _begin_step(self) -> None:
-        self._open = True
-        for actuator, memory in self._transient:
-            actuator.before_step(self.plant, memory)
-
-    def _end_step(self) -> None:
-        """Undo what was done to the step; also after one that raised, before anything else is looked at."""
-        if not self._open:
-            return
-        self._open = False
-        run_all(partial(actuator.after_step, self.plant, memory) for actuator, memory in reversed(self._transient))
-
     def _monitor(self, name: str) -> None:
         if name not in self._monitors:
             (self._monitors[name],) = self._monitoring.add((Loss(metric=name),), self._report_every)
@@ -311,7 +286,7 @@ class Engine:
         warnings.warn(text, HomeostatWarning, stacklevel=2)
 
 
-def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
+def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Keep a hook out of a compiled optimizer step."""
-    wrapped: Callable[..., None] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    wrapped: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
     return wrapped

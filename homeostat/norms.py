@@ -2,44 +2,100 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from homeostat.plant import Plant
 
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
 
 def each_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the 2-norm of every tensor, shape (len(tensors),), in float32 or float64.
 
-    Half-precision tensors are summed in float32: their squares overflow at 65504.
+    Half-precision tensors are summed in float32: their squares overflow at 65504. A `DTensor`'s norm is that of the
+    whole, and equal on every rank: the shards' norms are joined by one collective.
     """
-    wide = torch.float64 if any(t.dtype in {torch.float64, torch.complex128} for t in tensors) else torch.float32
-    norms = torch._foreach_norm([_dense(t) for t in tensors], 2, dtype=wide)
-    return torch.stack([n.to(norms[0].device) for n in norms])
+    dtypes = {t.dtype for t in tensors}
+    if {t.layout for t in tensors} != {torch.strided} or any(dtype.is_complex for dtype in dtypes):
+        tensors = [_dense(t) for t in tensors]
+    wide = torch.float64 if dtypes & {torch.float64, torch.complex128} else torch.float32
+    with torch.no_grad():
+        norms = list(torch._foreach_norm(list(tensors), 2, dtype=wide))
+        if any(is_sharded(n) for n in norms):
+            return _whole(norms)
+        if len({n.device for n in norms}) > 1:
+            norms = [n.to(norms[0].device) for n in norms]
+        return torch.stack(norms)
 
 
-def gradient_norm(plant: Plant) -> Tensor | None:
-    """Return the 2-norm of all gradients, unscaled, computed once a tick; None where there is no gradient.
+def gradient_norm(plant: Plant, place: tuple[int, int] | None = None) -> Tensor | None:
+    """Return the joint 2-norm of all gradients, unscaled, computed once a tick; None where there is no gradient.
 
-    It is the norm of this rank's gradients as the optimizer finds them: after the user's own clipping.
+    It is the norm of this rank's gradients (of the whole ones, where they are sharded) as the optimizer finds them:
+    after the user's own clipping.
+
+    Args:
+        plant: whose gradients.
+        place: optimizer and group within it, for those of one group.
     """
-    return plant.cached("gradient_norm", lambda: unscaled_norm(plant, plant.gradients()))
+    return plant.cached(f"gradient norm {place}", lambda: _unscaled_norm(plant, place))
 
 
-def unscaled_norm(plant: Plant, gradients: Sequence[Tensor]) -> Tensor | None:
-    """Return the joint 2-norm of `gradients` divided by the step's gradient scale; None for no gradients."""
+def _unscaled_norm(plant: Plant, place: tuple[int, int] | None) -> Tensor | None:
+    groups = plant.groups if place is None else [plant.optimizers[place[0]].param_groups[place[1]]]
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     if not gradients:
         return None
-    norm: Tensor = torch.linalg.vector_norm(each_norm(gradients))
-    if plant.grad_scale is not None:
-        norm = norm / plant.grad_scale.to(norm)
-    return norm
+    norms = each_norm(gradients)
+    if any(scale is not None for scale in plant.scales):
+        norms = norms / _scales(plant, place, norms)
+    joint: Tensor = torch.linalg.vector_norm(norms)
+    return joint
 
 
-def at_hand(values: Tensor) -> list[bool] | None:
-    """Return boolean `values` where they are known without waiting, on the CPU; None elsewhere."""
+def _scales(plant: Plant, place: tuple[int, int] | None, norms: Tensor) -> Tensor:
+    """Return what each gradient is multiplied by, in the order in which `_unscaled_norm` takes them."""
+    one = torch.ones_like(norms[0])
+    scales: list[Tensor] = []
+    for (i, j), group in zip(plant.places(), plant.groups, strict=True):
+        if place in {None, (i, j)}:
+            known = plant.scales[i]
+            scale = one if known is None else known.to(one).reshape(())
+            scales += [scale for p in group["params"] if p.grad is not None]
+    return torch.stack(scales)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether `tensor` is a `DTensor`, whose class is imported only where somebody makes one."""
+    return type(tensor).__name__ == "DTensor"
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this rank's shard of a `DTensor`, and any other tensor itself."""
+    return cast("DTensor", tensor).to_local() if is_sharded(tensor) else tensor
+
+
+def _whole(norms: list[Tensor]) -> Tensor:
+    """Join the shards' norms, by one collective for all that are laid out alike."""
+    alike: defaultdict[Any, list[int]] = defaultdict(list)
+    for i, norm in enumerate(norms):
+        alike[(norm.device_mesh, norm.placements) if is_sharded(norm) else None].append(i)  # type: ignore[attr-defined]
+    for layout, places in alike.items():
+        stacked = torch.stack([norms[i] for i in places])
+        joined = stacked if layout is None else cast("DTensor", stacked).full_tensor()
+        for i, norm in zip(places, joined.unbind(), strict=True):
+            norms[i] = norm
+    return torch.stack(norms)
+
+
+def at_hand(values: Tensor) -> list[Any] | None:
+    """Return `values` where they are known without waiting, on the CPU; None elsewhere."""
     return values.flatten().tolist() if values.device.type == "cpu" else None
 
 

@@ -29,14 +29,16 @@ class Plant:
     Attributes:
         tick: optimizer steps that changed weights, counted from attach (or from the restored state).
         metrics: the values given to `Homeostat.observe`.
-        grad_scale: what this step's gradients are multiplied by (`GradScaler` with a fused optimizer), or None.
+        stepping: the optimizers whose step is under way: one, within a step; all of them, outside.
+        scales: what each optimizer's gradients are multiplied by (`GradScaler`, in the step of a fused one), or None.
     """
 
     def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...]) -> None:
         self.model = model
         self.optimizers = optimizers
         self.tick = 0
-        self.grad_scale: Tensor | None = None
+        self.stepping = optimizers
+        self.scales: list[Tensor | None] = [None] * len(optimizers)
         self.device = _device_of(model, optimizers)
         # float64 keeps means over long intervals exact; MPS does not have it.
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
@@ -48,6 +50,33 @@ class Plant:
         """Every parameter group of every optimizer, in order."""
         for optimizer in self.optimizers:
             yield from optimizer.param_groups
+
+    def places(self) -> list[tuple[int, int]]:
+        """Return (optimizer, group within it) of every group, which stays when an optimizer before it gets more."""
+        return [(i, j) for i, optimizer in enumerate(self.optimizers) for j in range(len(optimizer.param_groups))]
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """Note that `optimizer` begins a step, and how its own gradients are scaled.
+
+        A scaler unscales the gradients of most optimizers before their step; a fused one does it within its step.
+        """
+        self.forget()
+        self.stepping = (optimizer,)
+        scale: Tensor | None = getattr(optimizer, "grad_scale", None)
+        self.scales = [scale if other is optimizer else None for other in self.optimizers]
+
+    def end(self) -> None:
+        """Note that no step is under way; a fused optimizer has unscaled its gradients in it."""
+        self.forget()
+        self.stepping = self.optimizers
+        self.scales = [None] * len(self.optimizers)
+
+    def moves(self, parameter: Tensor) -> bool:
+        """Whether the step under way is of the optimizer that holds `parameter`; the clock stands in for none."""
+        if len(self.stepping) == len(self.optimizers):
+            return True
+        held = [o for o in self.optimizers if any(p is parameter for g in o.param_groups for p in g["params"])]
+        return any(optimizer in self.stepping for optimizer in held or self.optimizers[:1])
 
     def schedule(self) -> float:
         """Where the learning-rate schedule stands, relative to its own reference, as the first group says.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,15 @@ from torch.optim import Optimizer
 def has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether the step computes loss and gradients itself; `args` begin with the optimizer."""
     return any(arg is not None for arg in args[1:]) or kwargs.get("closure") is not None
+
+
+def with_closure(
+    args: tuple[Any, ...], kwargs: dict[str, Any], wrap: Callable[[Callable[[], Any]], Callable[[], Any]]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a step's arguments with the closure among them wrapped by `wrap`."""
+    wrapped = [wrap(arg) if callable(arg) else arg for arg in args[1:]]
+    named = {key: wrap(arg) if key == "closure" and callable(arg) else arg for key, arg in kwargs.items()}
+    return (args[0], *wrapped), named
 
 
 def is_initialising(optimizer: Optimizer) -> bool:

@@ -33,7 +33,7 @@ def test_the_gradient_norm_is_computed_once_a_tick_and_unscaled():
     for p in model.parameters():
         p.grad = torch.randn_like(p)
     total = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
-    plant.grad_scale = torch.tensor(8.0)
+    plant.scales = [torch.tensor(8.0)]
     first = gradient_norm(plant)
     torch.testing.assert_close(first, total / 8)
     assert gradient_norm(plant) is first

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from homeostat.actuators.limit import LimitActuator
-from homeostat.norms import at_hand, gradient_norm
+from homeostat.norms import at_hand, gradient_norm, local
 from homeostat.plant import Plant
 
 
@@ -41,11 +43,10 @@ class ClipNorm(LimitActuator):
         norm = None if self.is_open(memory.value) else gradient_norm(plant)
         if norm is None:
             return
+        known = at_hand(norm)
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
-        within = (norm <= memory.value) | ~norm.isfinite()
-        if at_hand(within) == [True]:
+        if known is not None and not memory.value < known[0] < math.inf:
             return
-        factor = torch.where(within, 1.0, memory.value / norm)
-        gradients = [g._values() if g.is_sparse else g for g in plant.gradients()]
         with torch.no_grad():
-            torch._foreach_mul_(gradients, factor)
+            factor = torch.where((norm <= memory.value) | ~norm.isfinite(), 1.0, memory.value / norm)
+            torch._foreach_mul_([g._values() if g.is_sparse else local(g) for g in plant.gradients()], factor)

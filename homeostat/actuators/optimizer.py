@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
+from torch.optim import Optimizer
 
 from homeostat.actuators.actuator import Actuator, Scale
 from homeostat.errors import AttachError
@@ -25,10 +25,11 @@ class _Change(NamedTuple):
 
 
 class _Factor:
-    """The knob, and what must be put back after the step under way."""
+    """The knob, the places of the groups (None for all), and what must be put back after the step under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: frozenset[tuple[int, int]] | None) -> None:
         self.value = 1.0
+        self.places = places
         self.changes: list[_Change] = []
 
     def replace(self, group: Group, key: str, scaled: Any) -> None:
@@ -45,7 +46,7 @@ class LearningRate(Actuator):
     rate they have seen (`lr_max`).
 
     Attributes:
-        groups: numbers of the parameter groups (counted through all optimizers); None for all.
+        groups: numbers of the parameter groups (counted through all optimizers, at attach); None for all.
         decay: "coupled" lets decoupled weight decay follow the rate, as the optimizer defines it; "fixed" keeps
             lr * weight_decay at the schedule's value (AdamW and torch's other decoupled optimizers).
 
@@ -64,23 +65,26 @@ class LearningRate(Actuator):
 
     def init(self, plant: Plant) -> _Factor:
         """Check the groups; the knob starts at 1."""
-        every = list(plant.groups)
+        places = plant.places()
         for i in self.groups or ():
-            if not 0 <= i < len(every):
-                msg = f"LearningRate.groups must lie in 0..{len(every) - 1}; got {i}. Name groups that exist."
+            if not 0 <= i < len(places):
+                msg = f"LearningRate.groups must lie in 0..{len(places) - 1}; got {i}. Name groups that exist."
                 raise AttachError(msg)
-        for i, group in self._selected(plant):
-            if "d" in group:
+        memory = _Factor(None if self.groups is None else frozenset(places[i] for i in self.groups))
+        for i, group in enumerate(plant.groups):
+            if "d" in group and (self.groups is None or i in self.groups):
                 msg = (
                     f"LearningRate must not scale an optimizer that estimates its own rate; got a 'd' in group {i}. "
                     "Leave its rate alone (a factor destroys the estimate), or use AdamW."
                 )
                 raise AttachError(msg)
-        return _Factor()
+        return memory
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the rates of the selected groups."""
-        return frozenset(f"group {i}: lr" for i, _ in self._selected(plant))
+        return frozenset(
+            f"group {i}: lr" for i, _ in enumerate(plant.groups) if self.groups is None or i in self.groups
+        )
 
     def read(self, plant: Plant, memory: _Factor) -> float:
         """Return the factor."""
@@ -99,15 +103,17 @@ class LearningRate(Actuator):
         if memory.value == 1.0:
             return
         scaled: dict[int, Any] = {}
-        decoupled = _decoupled(plant) if self.decay == "fixed" else frozenset()
-        for i, group in self._selected(plant):
+        for place, group in zip(plant.places(), plant.groups, strict=True):
+            optimizer = plant.optimizers[place[0]]
+            if optimizer not in plant.stepping or (memory.places is not None and place not in memory.places):
+                continue
             rate = group["lr"]
             # One tensor may serve every group: one new tensor then serves them all.
             key = id(rate)
             if key not in scaled:
                 scaled[key] = rate.detach() * memory.value if isinstance(rate, Tensor) else rate * memory.value
             memory.replace(group, "lr", scaled[key])
-            if i in decoupled:
+            if self.decay == "fixed" and _is_decoupled(optimizer, group):
                 memory.replace(group, "weight_decay", group["weight_decay"] / memory.value)
 
     def after_step(self, plant: Plant, memory: _Factor) -> None:
@@ -118,20 +124,8 @@ class LearningRate(Actuator):
                 group[key] = original
         memory.changes.clear()
 
-    def _selected(self, plant: Plant) -> Iterator[tuple[int, Group]]:
-        for i, group in enumerate(plant.groups):
-            if self.groups is None or i in self.groups:
-                yield i, group
 
-
-def _decoupled(plant: Plant) -> frozenset[int]:
-    """Return the numbers of the groups whose weights shrink by lr * weight_decay, apart from the gradient."""
-    found: set[int] = set()
-    number = 0
-    for optimizer in plant.optimizers:
-        by_rule = type(optimizer).__name__ in {"AdamW", "Adafactor", "Muon"}
-        for group in optimizer.param_groups:
-            if group.get("weight_decay", 0) and (by_rule or group.get("decoupled_weight_decay")):
-                found.add(number)
-            number += 1
-    return frozenset(found)
+def _is_decoupled(optimizer: Optimizer, group: Group) -> bool:
+    """Whether the group's weights shrink by lr * weight_decay, apart from the gradient."""
+    by_rule = type(optimizer).__name__ in {"AdamW", "Adafactor", "Muon"}
+    return bool(group.get("weight_decay", 0) and (by_rule or group.get("decoupled_weight_decay")))

@@ -13,12 +13,12 @@ from homeostat.plant import Plant
 
 
 class _Strength:
-    """The knob, the matrices' names, and whether a step is under way."""
+    """The knob, the matrices' names, and those that the step under way moves."""
 
     def __init__(self, value: float, names: list[str]) -> None:
         self.value = value
         self.names = names
-        self.stepping = False
+        self.moving: list[str] = []
 
 
 class RotationRetraction(Actuator):
@@ -85,17 +85,16 @@ class RotationRetraction(Actuator):
         return value
 
     def before_step(self, plant: Plant, memory: _Strength) -> None:
-        """Note that a step is under way."""
-        del plant
-        memory.stepping = True
+        """Note which matrices the step will move: others are pulled in the step of their own optimizer."""
+        memory.moving = []
+        if memory.value:
+            memory.moving = [name for name in memory.names if plant.moves(plant.model.get_parameter(name))]
 
     @torch.no_grad()
     def after_step(self, plant: Plant, memory: _Strength) -> None:
         """Pull, once a step."""
-        stepping, memory.stepping = memory.stepping, False
-        if not stepping or memory.value == 0.0:
-            return
-        for name in memory.names:
+        moving, memory.moving = memory.moving, []
+        for name in moving:
             R = plant.model.get_parameter(name)
             gap = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device) - R.mT @ R
             R.add_(R @ gap, alpha=memory.value / 2)

@@ -103,7 +103,7 @@ class _Memory:
 
     def __init__(self, value: float) -> None:
         self.value = value
-        self.sizes: defaultdict[int, _Sizes] = defaultdict(_Sizes)
+        self.sizes: defaultdict[tuple[int, int], _Sizes] = defaultdict(_Sizes)
         self.tensors: list[Tensor] = []
         self.before: list[Tensor] = []
         self.roots = torch.zeros(0)
@@ -174,9 +174,10 @@ class UpdateLimit(LimitActuator):
             memory.sizes.clear()
             return
         suspects: list[Tensor] = []
-        groups = ((optimizer, group) for optimizer in plant.optimizers for group in optimizer.param_groups)
-        for i, (optimizer, group) in enumerate(groups):
-            suspects += self._suspects(optimizer, group, memory.sizes[i], memory.value)
+        for place, group in zip(plant.places(), plant.groups, strict=True):
+            optimizer = plant.optimizers[place[0]]
+            if optimizer in plant.stepping:
+                suspects += self._suspects(optimizer, group, memory.sizes[place], memory.value)
         if suspects:
             memory.copy([p.detach() for p in suspects])
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from homeostat.errors import AttachError
-from homeostat.norms import gradient_norm, unscaled_norm
+from homeostat.norms import gradient_norm
 from homeostat.observers.observer import Observer, Phase
 from homeostat.plant import Plant
 
@@ -20,7 +20,7 @@ class GradientNorm(Observer):
     `ClipNorm`; sparse gradients count with their repeated indices joined.
 
     Attributes:
-        group: number of the parameter group (counted through all optimizers); None for all parameters.
+        group: number of the parameter group (counted through all optimizers, at attach); None for all parameters.
         log: read the natural logarithm, for a gain that is relative.
 
     Raises:
@@ -32,19 +32,15 @@ class GradientNorm(Observer):
     group: int | None = Field(default=None, ge=0)
     log: bool = False
 
-    def init(self, plant: Plant) -> None:
-        """Check that the group exists."""
-        count = len(list(plant.groups))
-        if self.group is not None and self.group >= count:
-            msg = f"GradientNorm.group must be below the number of groups, {count}; got {self.group}. Lower it."
+    def init(self, plant: Plant) -> tuple[int, int] | None:
+        """Find the group."""
+        places = plant.places()
+        if self.group is not None and self.group >= len(places):
+            msg = f"GradientNorm.group must be below the number of groups, {len(places)}; got {self.group}. Lower it."
             raise AttachError(msg)
+        return None if self.group is None else places[self.group]
 
-    def observe(self, plant: Plant, memory: None) -> Tensor | None:
+    def observe(self, plant: Plant, memory: tuple[int, int] | None) -> Tensor | None:
         """Return the norm, or None where no parameter has a gradient."""
-        del memory
-        if self.group is None:
-            norm = gradient_norm(plant)
-        else:
-            parameters = list(plant.groups)[self.group]["params"]
-            norm = unscaled_norm(plant, [p.grad for p in parameters if p.grad is not None])
+        norm = gradient_norm(plant, memory)
         return norm.log() if norm is not None and self.log else norm

@@ -17,7 +17,7 @@ def clipped(limit, seed=0, scale=None, bad=None):
         p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype) * (scale or 1.0)
     if bad is not None:
         model[0].bias.grad[0] = bad
-    plant.grad_scale = None if scale is None else torch.tensor(scale)
+    plant.scales = [None if scale is None else torch.tensor(scale)]
     memory = part.init(plant)
     part.write(plant, memory, limit)
     before = torch.cat([p.grad.flatten().clone() for p in model.parameters()])

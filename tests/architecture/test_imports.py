@@ -23,7 +23,7 @@ LEVELS = (
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
     ("homeostat.loop", "homeostat.sensing"),
-    ("homeostat.runner",),
+    ("homeostat.runner", "homeostat.transient"),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
     ("homeostat.recipes",),

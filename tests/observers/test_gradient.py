@@ -26,7 +26,7 @@ def test_reads_the_unscaled_norm(group, scale, log):
     plant = plant_with_gradients()
     expected = naive(plant.parameters() if group is None else plant.model[group].parameters())
     if scale is not None:
-        plant.grad_scale = torch.tensor(scale)
+        plant.scales = [torch.tensor(scale)]
         for p in plant.parameters():
             p.grad *= scale
     observer = GradientNorm(group=group, log=log)
@@ -35,11 +35,11 @@ def test_reads_the_unscaled_norm(group, scale, log):
 
 
 def test_no_gradient_is_no_reading_and_part_of_them_is_the_rest():
-    plant, observer = plant_with_gradients(), GradientNorm()
+    plant, observer, second = plant_with_gradients(), GradientNorm(), GradientNorm(group=1)
     for p in plant.model[1].parameters():
         p.grad = None
     assert observer.observe(plant, None).item() == pytest.approx(naive(plant.model[0].parameters()).item())
-    assert GradientNorm(group=1).observe(plant, None) is None
+    assert second.observe(plant, second.init(plant)) is None
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

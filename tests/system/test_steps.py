@@ -123,6 +123,40 @@ def test_with_a_closure_the_gradient_is_the_one_the_step_used():
     assert homeostat.trace.loop("learning_rate")["reading.0"].tolist() == pytest.approx(norms, rel=1e-6)
 
 
+@pytest.mark.parametrize("how", ["keyword", "position"])
+def test_a_closure_that_raises_leaves_the_rate_as_it_was_at_once(how):
+    model, x = problem()
+    optimizer = Fragile(model.parameters(), lr=0.1)
+    scheduler = ExponentialLR(optimizer, 0.5)
+    homeostat = Homeostat(TWICE).attach(model, optimizer)
+    raising = False
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = backward(model, x)
+        homeostat.observe(loss=loss)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate * (2.718281828 if homeostat.tick else 1.0))
+        if raising:
+            raise RuntimeError("out of memory")
+        return loss
+
+    rate = 0.1
+    for raising in (False, True, True, True, False):
+        if raising:
+            with pytest.raises(RuntimeError, match="out of memory"):
+                optimizer.step(closure=closure) if how == "keyword" else optimizer.step(closure)
+        else:
+            optimizer.step(closure)
+        assert optimizer.param_groups[0]["lr"] == rate
+        # What the scheduler derives from the rate it finds is right too.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scheduler.step()
+        rate *= 0.5
+        assert optimizer.param_groups[0]["lr"] == rate
+    assert homeostat.tick == 2
+
+
 def test_an_empty_closure_is_none():
     model, x = problem()
     optimizer = SGD(model.parameters(), lr=0.1)

@@ -1,0 +1,65 @@
+"""What acts within a step: it is put in place just before the step and undone or completed just after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from homeostat.actuators.actuator import Actuator
+from homeostat.closing import run_all
+from homeostat.plant import Plant
+
+
+class Transients:
+    """The transient actuators of a controller, and whether they are in place.
+
+    Args:
+        plant: what they act on.
+        pairs: actuators and their memories, in any order.
+    """
+
+    def __init__(self, plant: Plant, pairs: Sequence[tuple[Actuator, Any]]) -> None:
+        ordered = sorted((pair for pair in pairs if pair[0].transient), key=lambda pair: pair[0].order)
+        self._plant = plant
+        self._before = [partial(actuator.before_step, plant, memory) for actuator, memory in ordered]
+        self._after = [partial(actuator.after_step, plant, memory) for actuator, memory in reversed(ordered)]
+        self._open = False
+        self._in_closure = False
+
+    def begin(self) -> None:
+        """Put them in place for the step that the plant has begun."""
+        self._open = True
+        for before in self._before:
+            before()
+
+    def end(self) -> bool:
+        """Undo or complete what they did; False where no step was under way, or it was ended already."""
+        if not self._open:
+            return False
+        self._open = self._in_closure = False
+        try:
+            run_all(self._after)
+        finally:
+            self._plant.end()
+        return True
+
+    def settle(self) -> None:
+        """Undo what a step that raised has left in place; a closure under way is not disturbed."""
+        if not self._in_closure:
+            self.end()
+
+    def guard(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """Return `closure` such that the step ends at once if it raises: nobody else would hear of it."""
+
+        def guarded() -> Any:
+            self._in_closure = True
+            try:
+                value = closure()
+            except BaseException:
+                self.end()
+                raise
+            self._in_closure = False
+            return value
+
+        return guarded
