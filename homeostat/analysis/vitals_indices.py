@@ -21,11 +21,13 @@ class Forecast(NamedTuple):
     """The errors of a loop, and what of them the best linear forecast left.
 
     Attributes:
+        size: the greatest |error|; errors and residuals are kept in units of it, where squares stay finite.
         errors: setpoint minus reading at each decision, shape (n,).
         residuals: of the forecast; see `forecast`.
         delay: how many decisions ahead it looked.
     """
 
+    size: float
     errors: Array
     residuals: Array
     delay: int
@@ -33,11 +35,8 @@ class Forecast(NamedTuple):
     @property
     def harris(self) -> float:
         """The mean squared residual over the mean squared error, 1 at most; see `harris_index`."""
-        size = float(np.abs(self.errors).max())
-        if size == 0.0:
-            return 1.0
-        least, actual = np.mean((self.residuals / size) ** 2), np.mean((self.errors / size) ** 2)
-        return min(float(least / actual), 1.0)
+        least, actual = float(np.mean(self.residuals**2)), float(np.mean(self.errors**2))
+        return min(least / actual, 1.0) if actual else 1.0
 
     @property
     def noise(self) -> float:
@@ -47,10 +46,9 @@ class Forecast(NamedTuple):
         |e(t) - e(t - delay)| / sqrt(2) where that is less, since a long way back from a great jump bends the fit. That
         second forecast alone, "nothing changes", would take a fast cycle for noise.
         """
-        with np.errstate(over="ignore"):
-            changes: Array = (self.errors[self.delay :] - self.errors[: -self.delay]) / math.sqrt(2)
+        changes = (self.errors[self.delay :] - self.errors[: -self.delay]) / math.sqrt(2)
         typical = [float(np.median(np.abs(left))) for left in (self.residuals, changes)]
-        return MAD_TO_SIGMA * min(typical)
+        return MAD_TO_SIGMA * min(typical) * self.size
 
 
 def forecast(errors: Array, delay: int = 1) -> Forecast:
@@ -72,7 +70,6 @@ def forecast(errors: Array, delay: int = 1) -> Forecast:
     Source: L. Desborough and T. Harris, Can. J. Chem. Eng. 70, 1992, equations 10 to 14.
     """
     _refuse_unfit(errors, delay)
-    # Squares of what is 1 at most neither overflow nor vanish.
     size = float(np.abs(errors).max()) or 1.0
     e = errors / size
     order = min(10, len(e) // 10)
@@ -81,8 +78,8 @@ def forecast(errors: Array, delay: int = 1) -> Forecast:
     regressors = np.column_stack([*past, np.ones(len(future))])
     coefficients, *_ = np.linalg.lstsq(regressors, future, rcond=None)
     freedom = max(len(future) - order - 1, 1)
-    left = (future - regressors @ coefficients) * (size * math.sqrt(len(future) / freedom))
-    return Forecast(errors, left, delay)
+    left = (future - regressors @ coefficients) * math.sqrt(len(future) / freedom)
+    return Forecast(size, e, left, delay)
 
 
 def harris_index(errors: Array, delay: int = 1) -> float:

@@ -88,10 +88,10 @@ def response(tick: Array, errors: Array, *, at: float, until: float = math.inf, 
 def recovery(tick: Array, loss: Array, twin: Array, *, at: float, window: int = 11) -> Recovery:
     """Measure how a run came back from a disturbance, beside the same run without it.
 
-    Both losses are smoothed by a running median over `window` records. The twin's band is 3 standard deviations wide,
-    of its own loss about its running median (the median of |difference|, scaled for normal noise). The run has
-    recovered from where its smoothed loss never again exceeds the twin's by more; a lower loss is no fault. A loss
-    that is no number counts as infinite.
+    Both losses are smoothed by a running median over `window` records. The twin's band is 3 standard deviations of the
+    noise in its own loss (the median of |change from record to record|, scaled for normal noise). The run has recovered
+    from where its smoothed loss never again exceeds the twin's by more; a lower loss is no fault. A loss that is no
+    number counts as infinite.
 
     Args:
         tick: of each record, shape (n,), increasing.
@@ -111,7 +111,7 @@ def recovery(tick: Array, loss: Array, twin: Array, *, at: float, window: int = 
         msg = f"A loss and its twin's must have one shape; got {loss.shape} and {twin.shape}. Record both alike."
         raise ValueError(msg)
     smooth = running_median(twin, window)
-    band = SIGMAS * MAD_TO_SIGMA * float(np.median(np.abs(twin - smooth)))
+    band = SIGMAS * MAD_TO_SIGMA * float(np.median(np.abs(np.diff(twin)))) / math.sqrt(2)
     after = tick >= at
     excess = (running_median(np.where(np.isfinite(loss), loss, np.inf), window) - smooth)[after]
     t = tick[after]
