@@ -72,22 +72,18 @@ class TestDisturbance:
         # The loop is back after some 25 of the 200 ticks; that another loop is well is no comfort for half of it.
         assert found[-1] < 0.9
 
-    @pytest.mark.parametrize("seed", range(5))
-    def test_a_load_on_the_plant(self, seed):
-        plant = FirstOrder(time_constant=10, dead_time=2, noise=0.1)
-        runs = [
-            simulate(
-                PID(gain=1.0, integral_time=10),
-                Disturbed(plant=plant, disturbances=(LoadStep(at=100, size=size),)),
-                ticks=200,
-                setpoint=0.0,
-                seed=seed,
-            )
-            for size in self.SIZES
-        ]
-        found = [loop_vitals(course(run), Frame()).regulation for run in runs]
+    def test_a_load_on_the_plant(self):
+        """On average: in a single run, a load that is lost in the noise may take an outlier back into the band."""
+        found = []
+        for size in self.SIZES:
+            plant = FirstOrder(time_constant=10, dead_time=2, noise=0.1)
+            loaded = Disturbed(plant=plant, disturbances=(LoadStep(at=100, size=size),))
+            law = PID(gain=1.0, integral_time=10)
+            runs = [simulate(law, loaded, ticks=200, setpoint=0.0, seed=seed) for seed in range(10)]
+            found.append(np.mean([loop_vitals(course(run), Frame()).regulation for run in runs]))
         assert found == sorted(found, reverse=True)
-        assert found[-1] < 0.9
+        assert found[0] > 0.99
+        assert found[-1] < 0.8
 
     @pytest.mark.parametrize("seed", range(5))
     @pytest.mark.parametrize("period", [7, 40])
