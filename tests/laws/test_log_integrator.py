@@ -20,7 +20,7 @@ positive = st.floats(1e-3, 1e3)
 
 
 class Divergence(SimulatedPlant):
-    """A divergence from a reference: first-order towards gain over the penalty's weight, whose logarithm is the knob."""
+    """A divergence from a reference: follows gain / weight of a penalty; the knob is the weight's logarithm."""
 
     gain: float = 1.0
     time_constant: float = 30.0

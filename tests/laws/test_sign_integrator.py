@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given as ranging
@@ -37,12 +38,12 @@ def test_the_distance_falls_by_a_step_a_decision_and_stays_within_its_bound(
     steps = math.ceil(distances[0] / rate) + 2 * dead
     assert all(distance <= band for distance in distances[dead + 1 + steps :])
     if dead == 0:
-        for before, after in zip(distances, distances[1:], strict=False):
+        for before, after in pairwise(distances):
             assert after <= max(before - rate * (1 - 1e-9), rate * (1 + 1e-9))
 
 
 @ranging(loads, st.integers(1, 100))
-def test_recentred_knobs_keep_their_mean_and_the_order_of_their_steps(readings: tuple[float, ...], elapsed: int) -> None:
+def test_recentred_knobs_keep_their_mean_and_move_apart(readings: tuple[float, ...], elapsed: int) -> None:
     law = SignIntegrator(rate=0.001, size=4, recentre=True)
     admitted = (0.1, -0.2, 0.3, -0.2)
     command = law.update((), Input(readings, (0.25,) * 4, admitted, (False,) * 4, elapsed)).command
