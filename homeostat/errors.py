@@ -4,7 +4,9 @@ HomeostatError
 ├── AttachError        the controller does not fit this model or optimizer
 ├── RecipeError        a recipe cannot be read
 ├── StateError         a saved state does not fit this controller
+├── DivergenceError    the ranks of a distributed run do not decide alike
 ├── TraceError         a trace on disk cannot be read or continued
+├── AnalysisError      the data or the model do not support what was asked of them
 └── MissingExtraError  an optional package is not installed
 
 HomeostatWarning       an alarm: the run goes on, somebody should look
@@ -27,8 +29,16 @@ class StateError(HomeostatError):
     """A saved state does not fit this controller."""
 
 
+class DivergenceError(HomeostatError):
+    """The ranks of a distributed run have set the same knob to different values."""
+
+
 class TraceError(HomeostatError):
     """A trace on disk cannot be read, or a file that is none was to be continued."""
+
+
+class AnalysisError(HomeostatError):
+    """The data or the model do not support what was asked of them."""
 
 
 class MissingExtraError(HomeostatError, ImportError):

@@ -17,8 +17,10 @@ MOST_LINES = 350
 LEVELS = (
     ("homeostat.errors", "homeostat.version", "homeostat.closing"),
     ("homeostat.part", "homeostat.state", "homeostat.profile", "homeostat.trace", "homeostat.metrics", "homeostat.nn"),
+    # What laws and analysis share.
+    ("homeostat.dynamics",),
     ("homeostat.plant",),
-    ("homeostat.norms", "homeostat.step", "homeostat.watch"),
+    ("homeostat.agreement", "homeostat.norms", "homeostat.step", "homeostat.watch"),
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),

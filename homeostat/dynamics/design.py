@@ -1,0 +1,31 @@
+"""Every tuning rule by its name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from homeostat.dynamics.fit import Model
+from homeostat.dynamics.optimal import least_error
+from homeostat.dynamics.rules import Gains, SimpleRule, gains
+from homeostat.errors import AnalysisError
+
+Rule = SimpleRule | Literal["iae"]
+
+
+def design(
+    model: Model, *, rule: Rule = "iae", every: int = 1, closed_loop_time: float | None = None, damping: float = 0.7
+) -> Gains:
+    """Return the gains by `rule`: "iae" for `least_error`, else as `gains` says.
+
+    Raises:
+        AnalysisError: the plant does not answer its knob, or the rule does not take what it was given.
+    """
+    if rule != "iae":
+        return gains(model, rule=rule, every=every, closed_loop_time=closed_loop_time, damping=damping)
+    if closed_loop_time is not None:
+        msg = (
+            f"The rule 'iae' must find its closed-loop time itself; got {closed_loop_time:g}. "
+            "Leave it out, or choose 'simc'."
+        )
+        raise AnalysisError(msg)
+    return least_error(model, every=every)

@@ -1,0 +1,71 @@
+"""From a recording to a model, or to the reason why it does not hold one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from homeostat.dynamics.fit import SHAPES, Fit, fit
+from homeostat.dynamics.grid import Grid
+from homeostat.dynamics.recording import Recording
+from homeostat.errors import AnalysisError
+
+Structure = Literal["auto", "first_order", "second_order", "integrator"]
+
+FEWEST = 10
+# The probability at which an effect counts as chance.
+DOUBT = 0.001
+# Every trial of a fit simulates all steps.
+MOST_STEPS = 100_000
+
+
+def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
+    """Find the plant's model in a recording.
+
+    Works on data of an experiment and on those of a loop at work. What a controller without changes of setpoint
+    or disturbance records is mostly its own answer to noise; such data are refused, or give wide intervals.
+
+    Args:
+        recording: what happened.
+        structure: "first_order", "second_order", "integrator", or "auto": the one of least Bayesian information
+            criterion.
+
+    Raises:
+        AnalysisError: too few readings, a knob or a reading at rest, or no response that stands out of the noise.
+    """
+    grid = _excited(recording)
+    fits = [fit(grid, name) for name in (SHAPES if structure == "auto" else (structure,))]
+    best = min(fits, key=lambda each: each.criterion)
+    if best.doubt > DOUBT:
+        msg = (
+            f"The knob's effect must stand out of the noise; got one that explains {100 * best.explained:.0f} % of the "
+            f"reading's variation, by chance with probability {best.doubt:.2g}. Record for longer, or move the knob "
+            "further."
+        )
+        raise AnalysisError(msg)
+    return best
+
+
+def _excited(recording: Recording) -> Grid:
+    seen = recording.reading[np.isfinite(recording.reading)]
+    if len(seen) < FEWEST:
+        msg = f"Identification must have at least {FEWEST} finite readings; got {len(seen)}. Record for longer."
+        raise AnalysisError(msg)
+    if np.ptp(seen) == 0:
+        msg = f"Readings must vary to identify a plant; got {seen[0]:g} throughout. Check what is measured."
+        raise AnalysisError(msg)
+    if (steps := recording.span / recording.step) > MOST_STEPS:
+        msg = (
+            f"A recording must have at most {MOST_STEPS} steps of its finest distance; got {steps:.0f}. "
+            "Cut a part out of it, or keep decisions at even distances."
+        )
+        raise AnalysisError(msg)
+    grid = Grid(recording)
+    if not grid.moved:
+        msg = (
+            f"The knob must move to identify a plant; got {recording.knob[0]:g} throughout. "
+            "Perform a StepTest or a RelayTest."
+        )
+        raise AnalysisError(msg)
+    return grid

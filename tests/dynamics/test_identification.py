@@ -1,0 +1,108 @@
+"""Plants are found again, their intervals hold what they claim, and data without information are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from homeostat.dynamics.identification import identify
+from homeostat.dynamics.model import FirstOrderModel, IntegratorModel, SecondOrderModel
+from homeostat.dynamics.recording import Recording
+from homeostat.errors import AnalysisError
+from homeostat.laws import PID
+from homeostat.simulation import FirstOrder, simulate
+from tests.dynamics.experiments import excited
+
+PLANTS = [
+    FirstOrderModel(gain=-3.0, time_constant=12.0, dead_time=4.0, offset=7.0),
+    FirstOrderModel(gain=1e-6, time_constant=80.0, dead_time=0.0, offset=-1e-5),
+    SecondOrderModel(gain=2.0, time_constant=10.0, damping=0.4, dead_time=3.0, offset=1.0),
+    IntegratorModel(slope=0.05, dead_time=6.0),
+]
+every_plant = pytest.mark.parametrize("plant", PLANTS, ids=lambda p: type(p).__name__)
+
+
+def parameters(model):
+    return {name: value for name, value in dict(model).items() if isinstance(value, float)}
+
+
+@every_plant
+@pytest.mark.parametrize("every", [1, 4])
+def test_without_noise_the_plant_is_found_exactly(plant, every):
+    plant = plant.model_copy(update={"dead_time": plant.dead_time * every + (every > 1)})
+    fit = identify(excited(plant, every=every))
+    assert type(fit.model) is type(plant)
+    scale = abs(getattr(plant, "gain", 1.0))
+    for name, value in parameters(plant).items():
+        unit = scale if name in {"offset", "balance"} else 1.0
+        assert getattr(fit.model, name) == pytest.approx(value, rel=2e-3, abs=2e-3 * unit)
+    assert fit.explained > 0.99999
+
+
+def test_the_intervals_hold_the_truth_as_often_as_they_say():
+    plant = PLANTS[0]
+    fits = [
+        identify(excited(plant, noise=0.5, decisions=100, seed=seed), structure="first_order") for seed in range(25)
+    ]
+    for name in ("gain", "time_constant", "dead_time"):
+        inside = sum(low <= getattr(plant, name) <= high for low, high in (fit.intervals[name] for fit in fits))
+        # Of 25 trials at 95 %, fewer than 20 has a probability of 0.1 %.
+        assert inside >= 20, name
+    assert np.mean([fit.noise for fit in fits]) == pytest.approx(0.5, rel=0.05)
+
+
+def test_more_data_make_narrower_intervals():
+    wide, narrow = (identify(excited(PLANTS[0], noise=0.3, decisions=n)).intervals["gain"] for n in (100, 800))
+    assert narrow.high - narrow.low < 0.6 * (wide.high - wide.low)
+
+
+def test_units_do_not_matter():
+    recording = excited(PLANTS[0], noise=0.2)
+    first = identify(recording)
+    other = identify(recording._replace(reading=1e40 * recording.reading, knob=1e-30 * recording.knob))
+    assert other.model.gain == pytest.approx(1e70 * first.model.gain, rel=1e-3)
+    assert other.model.dead_time == pytest.approx(first.model.dead_time, rel=1e-3)
+    assert other.explained == pytest.approx(first.explained, rel=1e-6)
+
+
+def test_missing_readings_and_uneven_decisions_are_no_obstacle():
+    recording = excited(PLANTS[0], decisions=300)
+    kept = np.sort(np.random.default_rng(0).choice(300, 200, replace=False))
+    reading = recording.reading.copy()
+    reading[::7] = np.nan
+    # A knob may be recorded only where it moves.
+    kept = np.union1d(kept, np.flatnonzero(np.diff(recording.knob, prepend=np.nan)))
+    fit = identify(Recording.of(kept, reading[kept], recording.knob[kept]))
+    assert fit.model.gain == pytest.approx(-3.0, rel=1e-3)
+    assert fit.model.dead_time == pytest.approx(4.0, abs=1e-2)
+
+
+def test_a_loop_at_work_with_a_change_of_setpoint_is_enough():
+    plant = FirstOrder(gain=2.0, time_constant=15, dead_time=5, noise=0.02)
+    run = simulate(PID(gain=0.5, integral_time=15), plant, ticks=200, setpoint=1.0)
+    fit = identify(Recording.of(np.arange(200), run.reading, run.delivered))
+    assert fit.intervals["gain"].low < 2.0 < fit.intervals["gain"].high
+    assert fit.model.dead_time == pytest.approx(5, abs=1.0)
+
+
+def test_a_loop_that_answers_noise_only_is_refused():
+    for seed in range(3):
+        run = simulate(
+            PID(gain=0.3, integral_time=15), FirstOrder(gain=0.0, noise=1.0), ticks=200, setpoint=0.0, seed=seed
+        )
+        with pytest.raises(AnalysisError, match="must stand out of the noise"):
+            identify(Recording.of(np.arange(200), run.reading, run.delivered))
+
+
+@pytest.mark.parametrize(
+    ("recording", "message"),
+    [
+        (Recording.of(range(9), range(9), range(9)), "at least 10 finite readings; got 9"),
+        (Recording.of(range(20), [1.0] * 20, range(20)), "Readings must vary"),
+        (Recording.of(range(20), range(20), [1.0] * 20), "The knob must move"),
+        (Recording.of([0, *range(10**7, 10**7 + 19)], range(20), range(20)), "at most 100000 steps"),
+    ],
+)
+def test_data_without_information_are_refused_with_the_reason(recording, message):
+    with pytest.raises(AnalysisError, match=message):
+        identify(recording)
