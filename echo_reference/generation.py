@@ -70,6 +70,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
             DataError: the language is not one of the vocabulary's.
         """
         settings = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
+        options = settings.update(**options)
         wishes = {"language": language, "task": task, "return_timestamps": return_timestamps}
         for name, wish in wishes.items():
             setattr(settings, name, getattr(settings, name, None) if wish is None else wish)
@@ -82,8 +83,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
             settings.no_timestamps_token_id = self._marks().no_timestamps
             processor = WhisperTimeStampLogitsProcessor(settings, begin_index=length)
             options["logits_processor"] = [*options.get("logits_processor", []), processor]
-        settings.max_new_tokens = self._room(length, settings, options)
-        settings.max_length = None
+        settings.max_new_tokens, settings.max_length = self._room(length, settings), None
         with remembering(self):
             return super().generate(input_features, settings, **options)
 
@@ -106,15 +106,14 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
             )
         return marks
 
-    def _room(self, prompt: int, settings: GenerationConfig, options: dict[str, Any]) -> int:
+    def _room(self, prompt: int, settings: GenerationConfig) -> int:
         room: int = self.config.n_text_ctx - prompt
         if room < 1:
             raise ConfigError(
                 f"A prompt must be shorter than the decoder's {self.config.n_text_ctx} positions; got {prompt} tokens. "
                 "Shorten it."
             )
-        count = options.pop("max_new_tokens", None) or settings.max_new_tokens
-        length = options.pop("max_length", None) or settings.max_length
+        count, length = settings.max_new_tokens, settings.max_length
         if count is None:
             count = room if length is None else length - prompt
         return max(1, min(int(count), room))

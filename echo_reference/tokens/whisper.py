@@ -52,15 +52,15 @@ class WhisperTokenizer(Tokenizer):
         self.eos_id = self.pad_id = marks.end
         self.first_text_id, self.text_size = 0, marks.end
         self.prompt_ids = marks.prompt(language, task)
-        self._engine = byte_pair_engine(_MULTILINGUAL if marks.multilingual else _ENGLISH)
+        self.engine = byte_pair_engine(_MULTILINGUAL if marks.multilingual else _ENGLISH)
 
     def encode(self, text: str, *, clip: str = "") -> list[int]:  # noqa: ARG002 - byte pairs cover every text
         """Ids of " " + text; any text can be encoded."""
-        return list(self._engine.encode(f" {text.strip()}").ids)
+        return list(self.engine.encode(f" {text.strip()}").ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids, without marks and outer white space."""
-        return str(self._engine.decode([i for i in ids if self.is_text(i)])).strip()
+        return str(self.engine.decode([i for i in ids if self.is_text(i)])).strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Kind, language, task and size; the ranks come from the package again."""

@@ -16,13 +16,14 @@ from safetensors import SafetensorError
 from echo_reference.config import EchoConfig
 from echo_reference.errors import CheckpointError
 from echo_reference.model import Echo
+from echo_reference.processing import EchoProcessor
 from echo_reference.tokens import CtcSymbols, Tokenizer, tokenizer_from_dict
 from echo_reference.training.evaluation import Reader
 
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial"
 _STATE = "training.pt"
-_VOCABULARY = "tokenizer.json"
+_VOCABULARY = "vocabulary.json"
 _VERSION = 1
 
 
@@ -44,6 +45,7 @@ def save(folder: Path, step: int, reader: Reader, training: dict[str, Any], keep
         partial = _aside(target)
         partial.mkdir(parents=True)
         reader.model.save_pretrained(partial)
+        EchoProcessor.for_model(reader.model.config, reader.tokenizer).save_pretrained(partial)
         vocabulary = {"tokenizer": reader.tokenizer.to_dict(), "symbols": reader.symbols.tokenizer.to_dict()}
         (partial / _VOCABULARY).write_text(json.dumps(vocabulary), encoding="utf-8")
         state = {**training, "version": _VERSION, "step": step, "random": random_state()}

@@ -33,7 +33,7 @@ def assert_same(a: Any, b: Any, place: str = "") -> None:
 def assert_same_end(one: Path, other: Path) -> None:
     """Weights, configuration, optimizer, schedule, controller, random states and trace."""
     ends = [checkpoint.latest(folder) for folder in (one, other)]
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+    for name in ("model.safetensors", "config.json", "vocabulary.json"):
         assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes(), name
     states = [checkpoint.load_training(end) for end in ends]
     for state in states:

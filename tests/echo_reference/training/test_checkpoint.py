@@ -64,7 +64,7 @@ def test_a_run_removes_what_a_killed_one_has_left(corpus: Path, tmp_path: Path) 
     assert not left.exists()
 
 
-@pytest.mark.parametrize("name", ["training.pt", "model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("name", ["training.pt", "model.safetensors", "vocabulary.json", "config.json"])
 @pytest.mark.parametrize("harm", ["cut", "gone"])
 def test_damage_is_told(damaged: Path, name: str, harm: str) -> None:
     content = (damaged / name).read_bytes()

@@ -1,0 +1,79 @@
+"""From waveforms to a batch of log-mel features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from transformers import BatchFeature, SequenceFeatureExtractor
+
+from echo_reference.errors import DataError
+from echo_reference.features import HOP, LogMel
+from echo_reference.sampling import SAMPLE_RATE
+
+
+class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
+    """Makes `input_features` (B, n_mels, T) and `attention_mask` (B, T) of one or several clips.
+
+    Features are made clip by clip, before padding, so that they do not depend on the batch. Whisper instead pads
+    every clip to 30 s first and hears the padding; models that came from it do the same.
+
+    Args:
+        feature_size: n_mels.
+        sampling_rate: the one rate that is heard, 16 kHz.
+        padding_value: of the features beyond a clip.
+        pad_to: seconds to which waveforms are padded before anything is made of them; None pads features.
+        options: as in transformers.
+    """
+
+    model_input_names = ["input_features", "attention_mask"]  # noqa: RUF012 - the base class's convention
+
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = SAMPLE_RATE,
+        padding_value: float = 0.0,
+        pad_to: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(feature_size, sampling_rate, padding_value, **options)
+        self.pad_to = pad_to
+
+    def __call__(
+        self, audio: ArrayLike | list[ArrayLike], sampling_rate: int | None = None, **options: Any
+    ) -> BatchFeature:
+        """Features and mask of one waveform (samples,) or several.
+
+        Args:
+            audio: mono, full scale 1.
+            sampling_rate: of the audio, in Hz, to be sure that it is the right one.
+            options: `return_tensors` of another kind than "pt"; what else there is changes nothing.
+
+        Raises:
+            DataError: another sampling rate, or a clip that is no mono waveform of 25 ms or more.
+        """
+        if sampling_rate not in {None, self.sampling_rate}:
+            raise DataError(
+                f"Audio must be sampled at {self.sampling_rate} Hz; got {sampling_rate} Hz. Resample it first."
+            )
+        several = isinstance(audio, list) and len(audio) > 0 and np.ndim(audio[0]) > 0
+        clips: list[Any] = audio if isinstance(audio, list) and several else [audio]
+        features = [self._features(clip) for clip in clips]
+        lengths = [count for _, count in features]
+        longest = max(clip.shape[1] for clip, _ in features)
+        padded = [
+            torch.nn.functional.pad(clip, (0, longest - clip.shape[1]), value=self.padding_value)
+            for clip, _ in features
+        ]
+        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        data = {"input_features": torch.stack(padded), "attention_mask": mask.long()}
+        return BatchFeature(data).convert_to_tensors(options.get("return_tensors") or "pt")
+
+    def _features(self, clip: ArrayLike) -> tuple[Tensor, int]:
+        waveform = torch.as_tensor(np.asarray(clip, dtype=np.float32))
+        pad_to = None if self.pad_to is None else round(self.pad_to * self.sampling_rate)
+        features = LogMel(self.feature_size)(waveform, pad_to=pad_to)
+        return features, min(len(waveform) // HOP, features.shape[1])
