@@ -44,6 +44,25 @@ def overview_figure(run: Run, views: list[LoopView]) -> Rows:
     return rows
 
 
+def vitals_colours(run: Run) -> dict[str, str]:
+    """Return the colour of each loop in the figure of the vitals."""
+    names = dict.fromkeys(name for vitals in run.vitals for name in vitals.loops)
+    return {name: style.SERIES[i % len(style.SERIES)] for i, name in enumerate(names)}
+
+
+def vitals_figure(run: Run) -> Rows:
+    """Draw homeostasis over ticks, and pale below it the regulation of each loop, as the run recorded them."""
+    rows = Rows(["Homeostasis, and the regulation of each loop"], run.ticks, [220])
+    ticks = np.array([float(vitals.tick) for vitals in run.vitals])
+    for name, colour in vitals_colours(run).items():
+        values = [v.loops[name].regulation if name in v.loops else np.nan for v in run.vitals]
+        rows.line(1, ticks, np.array(values), name, colour=colour, width=1.2, opacity=0.6, mode="lines")
+    overall = np.array([vitals.homeostasis for vitals in run.vitals])
+    rows.line(1, ticks, overall, "homeostasis", colour=style.INK, width=2.6)
+    rows.axis(1, range=[-0.03, 1.05])
+    return rows
+
+
 def _coloured(name: str, colour: str) -> str:
     return f'<span style="color:{colour}">{escape(name)}</span>'
 

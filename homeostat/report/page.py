@@ -11,10 +11,12 @@ from plotly.offline import get_plotlyjs
 
 from homeostat.errors import TraceError
 from homeostat.report import style
-from homeostat.report.figures import loop_figure, overview_figure
+from homeostat.report.figures import loop_figure, overview_figure, vitals_colours, vitals_figure
 from homeostat.report.rows import Rows
 from homeostat.report.summary import LoopSummary, grouped, headline, number, percent, sentence, summarize
+from homeostat.report.table import Cell, table
 from homeostat.report.view import LoopView, loop_views
+from homeostat.report.vitals import vitals_summary
 from homeostat.sinks.run import Run
 
 CONFIG = {"responsive": True, "displayModeBar": False, "doubleClick": "autosize", "scrollZoom": False}
@@ -53,7 +55,7 @@ def write_page(run: Run, output: Path) -> None:
 
 
 def page(run: Run) -> str:
-    """Return the report as HTML: a summary, the metrics, then one section a loop."""
+    """Return the report as HTML: a summary, the vitals, the metrics, then one section a loop."""
     views = loop_views(run)
     summaries = [summarize(view) for view in views]
     title = escape(str(run.description.get("name") or "Training run"))
@@ -79,6 +81,7 @@ drag to zoom all figures, double-click to see everything again.</p>
 <ul class="key quiet">{"".join(f'<li><i style="color:{c}">{s}</i>{text}</li>' for c, s, text in KEY)}</ul>
 </header>
 {_table(summaries)}
+{_vitals(run, views)}
 <section id="overview">
 <h2>Metrics and interventions</h2>
 {_plot(overview_figure(run, views), "overview-plot")}
@@ -113,38 +116,39 @@ def _plot(rows: Rows, name: str) -> str:
 
 def _table(summaries: list[LoopSummary]) -> str:
     names = ("Loop", "Knob", "From", "To", "Least", "Greatest", "At a limit", "Held", "Decisions")
-    body = "".join(_row(names, summary, index) for index, summary in enumerate(summaries))
-    if not body:
-        return ""
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return f"<section><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
+    body = table(names, [row for index, summary in enumerate(summaries) for row in _rows(summary, index)])
+    return f"<section>{body}</section>" if body else ""
 
 
-def _row(names: tuple[str, ...], summary: LoopSummary, index: int) -> str:
-    link = f'<a href="#loop-{index}">{escape(summary.name)}</a>'
-    decisions = grouped(summary.decisions)
+def _rows(summary: LoopSummary, index: int) -> list[list[Cell]]:
+    link = Cell(f'<a href="#loop-{index}">{escape(summary.name)}</a>')
+    decisions = Cell(grouped(summary.decisions))
     if not summary.travels:
-        return _cells(names, [link, *["\u2013"] * 7, decisions], 0.0)
-    return "".join(
-        _cells(
-            names,
-            [
-                link,
-                escape(travel.knob),
-                *map(number, (travel.start, travel.end, travel.least, travel.greatest)),
-                percent(travel.saturated),
-                percent(summary.held),
-                decisions,
-            ],
-            travel.saturated,
-        )
+        return [[link, *[Cell("\u2013")] * 7, decisions]]
+    return [
+        [
+            link,
+            Cell(escape(travel.knob)),
+            *(Cell(number(value)) for value in (travel.start, travel.end, travel.least, travel.greatest)),
+            Cell(percent(travel.saturated), warn=travel.saturated > 0.5),
+            Cell(percent(summary.held)),
+            decisions,
+        ]
         for travel in summary.travels
-    )
+    ]
 
 
-def _cells(names: tuple[str, ...], values: list[str], saturated: float) -> str:
-    cells = []
-    for name, value in zip(names, values, strict=True):
-        warn = ' class="warn"' if name == "At a limit" and saturated > 0.5 else ""
-        cells.append(f'<td data-label="{name}"{warn}><span>{value}</span></td>')
-    return f"<tr>{''.join(cells)}</tr>"
+def _vitals(run: Run, views: list[LoopView]) -> str:
+    told = vitals_summary(run, {view.name: f"loop-{index}" for index, view in enumerate(views)})
+    if not told:
+        return ""
+    drawn = ""
+    if run.vitals:
+        names = {"homeostasis": style.INK, **vitals_colours(run)}
+        key = "".join(f'<li><i style="color:{colour}">\u2014</i>{escape(name)}</li>' for name, colour in names.items())
+        drawn = f'{_plot(vitals_figure(run), "vitals-plot")}<ul class="key quiet">{key}</ul>'
+    return f"""<section id="vitals">
+<h2>Vitals</h2>
+{told}
+{drawn}
+</section>"""

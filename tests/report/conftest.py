@@ -10,7 +10,7 @@ import pytest
 
 from homeostat.report import write_report
 from homeostat.sinks import JsonLines
-from homeostat.trace import Entry, Event, Metric, Record
+from homeostat.trace import Entry, Event, LoopVitals, Metric, Record, Vitals
 
 TICKS = 3000
 
@@ -52,6 +52,10 @@ def decision(tick: int, name: str, reading: float, setpoint: float, knob: float,
     return Record(tick, name, (reading,), (setpoint,), (knob,), (knob,), (knob,), limits, {"p": 0.1})
 
 
+def vitals(regulation: float) -> LoopVitals:
+    return LoopVitals(100, regulation, regulation, 0.5, 0.0, 0.0, 1e-3, 0.0)
+
+
 def entries() -> Iterator[Entry]:
     chance = random.Random(0)
     rate, base, penalty = 1.0, 10000.0, 1e-4
@@ -61,6 +65,9 @@ def entries() -> Iterator[Entry]:
     for tick in range(TICKS):
         loss = 4.0 * math.exp(-tick / 500) + 0.4 + 0.25 * chance.random() + (3.0 if 900 < tick < 915 else 0.0)
         yield Metric(tick, "loss", math.nan if tick == 905 else loss)
+        if tick % 300 == 299:
+            calm, lost = 1 - math.exp(-tick / 400), math.exp(-tick / 2000)
+            yield Vitals(tick, math.sqrt(calm * lost), {"update ratio": vitals(calm), "rotary base": vitals(lost)})
         if tick % 200 == 199:
             yield Metric(tick, "validation_loss", loss + 0.2)
             yield Metric(tick, "accuracy", 1 - math.exp(-tick / 700))

@@ -43,7 +43,7 @@ def open_page(browser: Any, report: Path) -> Iterator[Any]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(report.as_uri())
-        wait(page, "document.querySelectorAll('.plotly-graph-div .scatterlayer').length >= 5")
+        wait(page, "document.querySelectorAll('.plotly-graph-div .scatterlayer').length >= 6")
         return page
 
     yield open_it
@@ -84,9 +84,11 @@ def hover(page: Any, plot: str, tick: int, wanted: str) -> str:
 def test_all_loops_metrics_and_marks_are_drawn(open_page) -> None:
     page = open_page(1280, 900)
     assert page.locator("section[id^=loop-]").count() == LOOPS
-    assert page.locator(".plotly-graph-div").count() == LOOPS
+    # One loop never decided; the metrics and the vitals have a figure each.
+    assert page.locator(".plotly-graph-div").count() == LOOPS - 1 + 2
     drawn = names(page, "overview-plot")
     assert {"loss", "validation_loss", "accuracy", "Events", "update ratio"} <= set(drawn)
+    assert names(page, "vitals-plot") == ["update ratio", "rotary base", "homeostasis"]
     assert names(page, "loop-plot-0") == ["setpoint", "reading", "knob"]
     assert set(names(page, "loop-plot-2")) == {
         "setpoint", "reading", "not finite, last was", "at a limit", "knob", "held at",

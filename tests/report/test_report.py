@@ -1,5 +1,6 @@
 """What the report says, and what it refuses to be made of."""
 
+import math
 import re
 import sys
 from itertools import islice
@@ -16,17 +17,19 @@ from torch import nn
 from homeostat import Homeostat, Loop
 from homeostat.__main__ import main
 from homeostat.actuators import LearningRate
+from homeostat.analysis import run_vitals
 from homeostat.errors import MissingExtraError
 from homeostat.laws import PID
 from homeostat.observers import UpdateRatio
 from homeostat.report import write_report
 from homeostat.report.curves import last_finite, smooth, thin
-from homeostat.report.figures import knob_range, overview_figure
+from homeostat.report.figures import knob_range, overview_figure, vitals_figure
 from homeostat.report.page import page
 from homeostat.report.summary import percent, sentence, summarize
 from homeostat.report.view import Knob, loop_views
+from homeostat.report.vitals import verdict
 from homeostat.sinks import JsonLines, read_run
-from homeostat.trace import Event, Metric, Record
+from homeostat.trace import Event, LoopVitals, Metric, Record
 
 curves = arrays(float, st.integers(1, 400), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
 
@@ -80,6 +83,36 @@ def test_the_summary_counts_limits_holds_and_travel(run_folder: Path) -> None:
     assert penalty.saturated == run.loops["rotation & window"]["high"].mean() > 0.1
     assert window.saturated == 0
     assert (window.least, window.greatest) == (32, 160)
+
+
+def test_the_vitals_are_told_of_every_loop_and_drawn_where_they_were_recorded(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    section = re.search(r'<section id="vitals">.*?</section>', page(run), re.DOTALL)
+    assert section is not None
+    assert f"<b>{run_vitals(run).homeostasis:.2f}</b>" in section[0]
+    assert section[0].count('data-label="Regulation"') == 4
+    assert 'href="#loop-3">rotation &amp; window</a>' in section[0]
+    overall = vitals_figure(run).figure.data[-1]
+    assert (overall.name, list(overall.y)) == ("homeostasis", [v.homeostasis for v in run.vitals])
+    assert "vitals-plot" not in page(run._replace(vitals=[]))
+    assert 'id="vitals"' not in page(run._replace(loops={}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "steady"),
+        ({"regulation": math.nan}, "too few decisions"),
+        ({"held": 0.6}, "mostly held"),
+        ({"in_band": math.nan}, "no setpoint"),
+        ({"regulation": 0.5, "saturation": 0.6, "oscillation": 0.9}, "at its limit"),
+        ({"regulation": 0.5, "oscillation": 0.9}, "oscillates"),
+        ({"regulation": 0.5}, "off its setpoint"),
+    ],
+)
+def test_a_verdict_names_what_is_most_serious(changed: dict[str, float], words: str) -> None:
+    well = LoopVitals(100, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert verdict(well._replace(**changed)) == words
 
 
 def test_a_loop_that_never_decided_says_why(run_folder: Path) -> None:

@@ -1,0 +1,74 @@
+"""The vitals of a run as the report shows them: in words, as a table, and over the ticks."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from homeostat.analysis import run_vitals
+from homeostat.report.summary import percent
+from homeostat.report.table import Cell, table
+from homeostat.sinks.run import Run
+from homeostat.trace import LoopVitals, Vitals
+
+NAMES = ("Loop", "Verdict", "Regulation", "In band", "Harris", "Oscillation", "At a limit", "Held", "Travel")
+
+
+def vitals_summary(run: Run, links: dict[str, str]) -> str:
+    """Return a sentence and a table of how well each loop did over the whole run; nothing without decisions.
+
+    Args:
+        run: as it was recorded.
+        links: where each loop's section is.
+    """
+    vitals = run_vitals(run)
+    if not vitals.loops:
+        return ""
+    rows = [_row(name, loop, links.get(name, "")) for name, loop in vitals.loops.items()]
+    return f"<p>{_sentence(vitals)}</p>{table(NAMES, rows)}"
+
+
+def verdict(loop: LoopVitals) -> str:
+    """Say in two or three words how a loop did: the most serious that is true of it."""
+    if math.isnan(loop.regulation):
+        return "too few decisions"
+    if loop.held > 0.5:
+        return "mostly held"
+    if loop.regulation >= 0.9:
+        return "no setpoint" if math.isnan(loop.in_band) else "steady"
+    if loop.saturation > 0.5:
+        return "at its limit"
+    return "oscillates" if loop.oscillation > 0.5 else "off its setpoint"
+
+
+def _sentence(vitals: Vitals) -> str:
+    if math.isnan(vitals.homeostasis):
+        return "Too few decisions to judge the loops: twenty are needed."
+    return (
+        f"Homeostasis over the whole run: <b>{vitals.homeostasis:.2f}</b>, the geometric mean of the loops' "
+        "regulation. An error within the band counts 1, one of k bands 1 / k; the band is as wide as noise, dead band "
+        "or 2 % of the setpoint make it. Travel is in ranges of the knob in 1000 ticks."
+    )
+
+
+def _row(name: str, loop: LoopVitals, link: str) -> list[Cell]:
+    judged = not math.isnan(loop.regulation)
+    return [
+        Cell(f'<a href="#{link}">{escape(name)}</a>' if link else escape(name)),
+        Cell(verdict(loop), warn=judged and loop.regulation < 0.5),
+        Cell(_plain(loop.regulation)),
+        Cell(_share(loop.in_band)),
+        Cell(_plain(loop.harris)),
+        Cell(_plain(loop.oscillation), warn=loop.oscillation > 0.5),
+        Cell(_share(loop.saturation), warn=loop.saturation > 0.5),
+        Cell(_share(loop.held), warn=loop.held > 0.5),
+        Cell(f"{1000 * loop.travel:.2g}" if math.isfinite(loop.travel) else "\u2013"),
+    ]
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "\u2013"
+
+
+def _share(value: float) -> str:
+    return percent(value) if math.isfinite(value) else "\u2013"
