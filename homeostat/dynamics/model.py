@@ -67,7 +67,8 @@ class DelayedModel(PlantModel):
         denominator = np.real(denominator)
         # One more than the order: the dead time's fraction spills into the next period.
         places = np.arange(1, len(denominator) + 1)
-        answers = np.diff(self.step_response(np.asarray(places * every - part, dtype=np.float64)), prepend=0.0)
+        answers = self.step_response(np.asarray(places * every - part, dtype=np.float64))
+        answers[1:] -= answers[:-1].copy()
         numerator = np.convolve(answers, denominator)[: len(answers)]
         return Pulse(np.concatenate((np.zeros(int(whole) + 1), numerator)), denominator)
 

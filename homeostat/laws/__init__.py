@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from homeostat.laws.aimd import AIMD
+from homeostat.laws.auto_tune import AutoTune
 from homeostat.laws.cascade import Cascade
 from homeostat.laws.chain import Chain
 from homeostat.laws.cusum import CUSUM
@@ -20,11 +21,13 @@ from homeostat.laws.loss_ratchet import LossRatchet
 from homeostat.laws.matrix_pi import MatrixPI
 from homeostat.laws.pid import PID
 from homeostat.laws.plateau import Plateau
+from homeostat.laws.relay_test import RelayTest
 from homeostat.laws.schedule import Schedule
 from homeostat.laws.select import Select
 from homeostat.laws.sign_integrator import SignIntegrator
 from homeostat.laws.smith_predictor import SmithPredictor
 from homeostat.laws.state_feedback import StateFeedback
+from homeostat.laws.step_test import StepTest
 from homeostat.laws.threshold import Threshold
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "EMA",
     "PID",
     "Affine",
+    "AutoTune",
     "Cascade",
     "Chain",
     "DeadBand",
@@ -50,11 +54,13 @@ __all__ = [
     "MatrixPI",
     "Median",
     "Plateau",
+    "RelayTest",
     "Schedule",
     "Select",
     "SignIntegrator",
     "SlewLimit",
     "SmithPredictor",
     "StateFeedback",
+    "StepTest",
     "Threshold",
 ]

@@ -18,6 +18,7 @@ from homeostat.laws import (
     EMA,
     PID,
     Affine,
+    AutoTune,
     Cascade,
     Chain,
     DeadBand,
@@ -35,12 +36,14 @@ from homeostat.laws import (
     MatrixPI,
     Median,
     Plateau,
+    RelayTest,
     Schedule,
     Select,
     SignIntegrator,
     SlewLimit,
     SmithPredictor,
     StateFeedback,
+    StepTest,
     Threshold,
 )
 from homeostat.part import Part
@@ -68,7 +71,7 @@ EXAMPLES: dict[type[Law], list[Law]] = {
             points=(
                 (-1.0, PID(gain=0.5, integral_time=20)),
                 (0.0, PID(gain=2.0, integral_time=20, derivative_time=1)),
-                (5.0, PID(gain=-2.0, integral_time=5)),
+                (5.0, PID(gain=0.8, integral_time=5)),
             )
         ),
     ],
@@ -101,6 +104,8 @@ EXAMPLES: dict[type[Law], list[Law]] = {
         PID(gain=1e100, integral_time=1e-9, derivative_time=1e12, tracking_time=1e-9),
         PID(gain=0.3, integral_time=10, log_error=True),
     ],
+    # Too short for an identification, so that it is refused; the whole course is tested with the law's own tests.
+    AutoTune: [AutoTune(test=RelayTest(amplitude=0.5, warm_up=2, periods=1, longest=6))],
     Affine: [Affine(gain=-2.0, offset=0.5), Affine(gain=1e100, offset=-1e100)],
     Chain: [
         Chain(laws=(Median(window=3), PID(gain=0.3, integral_time=9), SlewLimit(rate=0.1))),
@@ -114,6 +119,10 @@ EXAMPLES: dict[type[Law], list[Law]] = {
         MatrixPI(gain=((1e100, -1e100),), integral=((-1e100, 1e100),), tracking_time=1e-9),
     ],
     Median: [Median(window=4)],
+    RelayTest: [
+        RelayTest(amplitude=0.5, warm_up=3, periods=1, low=-50, high=50),
+        RelayTest(amplitude=1e50, hysteresis=1e100, warm_up=2, longest=1),
+    ],
     Schedule: [Schedule(profile=Profile(points=((0, 1.0), (50, 10.0)), interpolation="log"))],
     SlewLimit: [SlewLimit(rate=0.05)],
     StateFeedback: [
@@ -133,6 +142,7 @@ EXAMPLES: dict[type[Law], list[Law]] = {
             every=1,
         ),
     ],
+    StepTest: [StepTest(amplitude=0.1, hold=3), StepTest(amplitude=-1e50, hold=1, low=0.0)],
     Threshold: [Threshold(low=0.0, high=1.0, above=5.0, below=-5.0)],
 }
 LAWS = [law for laws in EXAMPLES.values() for law in laws]

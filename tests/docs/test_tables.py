@@ -73,6 +73,7 @@ def test_laws_that_need_a_setpoint_are_marked():
     needing = {name for name, mark in listed.items() if mark == "needed"}
     assert needing == {
         "AIMD",
+        "AutoTune",
         "CUSUM",
         "Cascade",
         "DeadBand",
