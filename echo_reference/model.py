@@ -27,6 +27,7 @@ from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.stack import Heard, RotationSlot
+from echo_reference.warm_start import WhisperStart
 from homeostat.nn import Dial
 
 _SELF_INITIALISED = (
@@ -62,7 +63,7 @@ class EchoOutput(ModelOutput):  # type: ignore[misc]
     encoder_last_hidden_state: Tensor | None = None
 
 
-class Echo(EchoGeneration, PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """A speech recogniser with rotary, rotated and adaptive positions.
 
     Args:
