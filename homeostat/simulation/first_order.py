@@ -1,24 +1,17 @@
-"""A plant that approaches a line with one time constant, after a dead time."""
+"""Plants with one time constant: towards a line, or away from it."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from pydantic import Field
 
-from homeostat.simulation.plant import SimulatedPlant
+from homeostat.simulation.delayed import DelayedPlant
+from homeostat.simulation.plant import Vector
 
 
-class FirstOrderState(NamedTuple):
-    """The reading without noise, and the knob positions that have not acted yet, oldest first."""
-
-    level: float
-    pending: tuple[float, ...]
-
-
-class FirstOrder(SimulatedPlant):
-    """Approaches offset + gain * knob exponentially.
+class FirstOrder(DelayedPlant):
+    """Approaches offset + gain * knob exponentially, after a dead time.
 
     level(t + 1) = a level(t) + (1 - a) (offset + gain * knob(t - dead_time)),   a = exp(-1 / time_constant);
     reading = level + noise * (a standard normal number). `time_constant` and `dead_time` are in ticks; before the
@@ -27,23 +20,38 @@ class FirstOrder(SimulatedPlant):
 
     gain: float = 1.0
     time_constant: float = Field(default=10.0, gt=0)
-    dead_time: int = Field(default=0, ge=0)
     offset: float = 0.0
-    noise: float = Field(default=0.0, ge=0)
-    level: float = 0.0
 
-    def init(self) -> FirstOrderState:
-        """Return the plant at rest at `level`."""
-        at_rest = (self.level - self.offset) / self.gain if self.gain else 0.0
-        return FirstOrderState(self.level, (at_rest,) * self.dead_time)
+    @property
+    def resting(self) -> float:
+        """The knob position that aims at `level`."""
+        return (self.level - self.offset) / self.gain if self.gain else 0.0
 
-    def read(self, state: FirstOrderState, noise: float) -> float:
-        """Return the level with noise."""
-        return state.level + self.noise * noise
-
-    def step(self, state: FirstOrderState, knob: float) -> FirstOrderState:
-        """Let the knob of `dead_time` ticks ago act for one tick."""
-        acting, *pending = (*state.pending, knob)
+    def respond(self, response: Vector, knob: float) -> Vector:
+        """Go a share of the way to the line."""
         share = -math.expm1(-1 / self.time_constant)
-        goal = self.offset + self.gain * acting
-        return FirstOrderState(state.level + share * (goal - state.level), tuple(pending))
+        return (response[0] + share * (self.offset + self.gain * knob - response[0]),)
+
+
+class UnstableFirstOrder(DelayedPlant):
+    """Runs away from offset - gain * knob exponentially: without a controller it stays nowhere.
+
+    level(t + 1) = a level(t) + (1 - a) (offset - gain * knob(t - dead_time)),   a = exp(1 / time_constant), which is
+    K / (T s - 1) sampled; a positive gain raises the level, and the pole lies at a > 1. Otherwise as `FirstOrder`.
+
+    No controller without lead holds it unless dead_time < time_constant.
+    """
+
+    gain: float = 1.0
+    time_constant: float = Field(default=10.0, gt=0)
+    offset: float = 0.0
+
+    @property
+    def resting(self) -> float:
+        """The knob position that balances it at `level`."""
+        return (self.offset - self.level) / self.gain if self.gain else 0.0
+
+    def respond(self, response: Vector, knob: float) -> Vector:
+        """Go on from the balance by a share of the distance."""
+        growth = math.expm1(1 / self.time_constant)
+        return (response[0] + growth * (response[0] + self.gain * knob - self.offset),)

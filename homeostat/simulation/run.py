@@ -94,7 +94,8 @@ def simulate(
     limits = {"low": low, "high": high, "slew": slew, "quantum": quantum}
     knobs = map(Knob, *(_each(name, limit, m) for name, limit in limits.items()))
     loop = SimulatedLoop(law, tuple(knobs), _each("start", start, m), every)
-    noise = np.random.default_rng(seed).standard_normal((ticks, plant.draws)).tolist()
+    # One stream after another, so that a disturbance more leaves those before it the noise that they had.
+    noise = np.random.default_rng(seed).standard_normal((plant.draws, ticks)).T.tolist()
     state, rows = plant.init(), []
     for tick, draws in enumerate(map(tuple, noise)):
         seen = plant.observe(state, draws)

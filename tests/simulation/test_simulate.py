@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import signal
 
-from homeostat.laws import PID, Hold, LossRatchet, Schedule
+from homeostat.laws import PID, Hold, LossRatchet
 from homeostat.profile import Profile
 from homeostat.simulation import FirstOrder, SimulatedPlant, simulate
-
-
-@pytest.mark.parametrize("dead_time", [0, 1, 6])
-def test_first_order_is_scipys(dead_time: int) -> None:
-    knob = np.random.default_rng(0).normal(size=80)
-    plant = FirstOrder(gain=2.0, time_constant=8, dead_time=dead_time)
-    course = Schedule(profile=Profile(points=tuple(enumerate(knob)), interpolation="step"))
-    a, b, c, d, _ = signal.cont2discrete(tuple(map(np.array, ([[-1 / 8]], [[1.0]], [[2.0 / 8]], [[0.0]]))), 1.0)
-    delayed = np.concatenate([np.zeros(dead_time), knob])[:80]
-    expected = signal.dlsim((a, b, c, d, 1.0), delayed)[1][:, 0]
-    np.testing.assert_allclose(simulate(course, plant, ticks=80).reading, expected, rtol=1e-9, atol=1e-12)
-
-
-@given(st.floats(-5, 5).filter(lambda g: abs(g) > 0.01), st.floats(-10, 10), st.floats(-10, 10), st.integers(0, 5))
-def test_a_plant_starts_at_rest(gain: float, offset: float, level: float, dead_time: int) -> None:
-    plant = FirstOrder(gain=gain, offset=offset, level=level, dead_time=dead_time)
-    run = simulate(Hold(), plant, ticks=20, start=(level - offset) / gain)
-    np.testing.assert_allclose(run.reading, level, rtol=1e-9, atol=1e-9)
 
 
 def test_noise_is_measured_not_fed_back_and_follows_the_seed() -> None:
