@@ -9,6 +9,7 @@ from homeostat.laws.chain import Chain
 from homeostat.laws.cusum import CUSUM
 from homeostat.laws.dead_band import DeadBand
 from homeostat.laws.dual_averaging import DualAveraging
+from homeostat.laws.extremum_seeking import ExtremumSeeking
 from homeostat.laws.feed_forward import FeedForward
 from homeostat.laws.filters import EMA, Affine, Median, SlewLimit
 from homeostat.laws.gain_schedule import GainSchedule
@@ -29,6 +30,7 @@ from homeostat.laws.smith_predictor import SmithPredictor
 from homeostat.laws.state_feedback import StateFeedback
 from homeostat.laws.step_test import StepTest
 from homeostat.laws.threshold import Threshold
+from homeostat.laws.ultrastable import Ultrastable
 
 __all__ = [
     "AIMD",
@@ -42,6 +44,7 @@ __all__ = [
     "DeadBand",
     "Decision",
     "DualAveraging",
+    "ExtremumSeeking",
     "FeedForward",
     "GainSchedule",
     "Hold",
@@ -63,4 +66,5 @@ __all__ = [
     "StateFeedback",
     "StepTest",
     "Threshold",
+    "Ultrastable",
 ]

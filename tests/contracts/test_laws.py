@@ -24,6 +24,7 @@ from homeostat.laws import (
     DeadBand,
     Decision,
     DualAveraging,
+    ExtremumSeeking,
     FeedForward,
     GainSchedule,
     Hold,
@@ -45,6 +46,7 @@ from homeostat.laws import (
     StateFeedback,
     StepTest,
     Threshold,
+    Ultrastable,
 )
 from homeostat.part import Part
 from homeostat.profile import Profile
@@ -87,7 +89,7 @@ EXAMPLES: dict[type[Law], list[Law]] = {
     Plateau: [Plateau(patience=3), Plateau(patience=10, step=1e100, margin=0.0, rising=True)],
     Select: [
         Select(laws=(PID(gain=0.5, integral_time=9), Threshold(low=0.0, high=1.0, above=5.0, below=-5.0))),
-        Select(laws=(Hold(), Chain(laws=(Median(window=3),))), choose="highest"),
+        Select(laws=(PID(gain=-0.3, integral_time=5), Chain(laws=(EMA(time_constant=3), Hold()))), choose="highest"),
     ],
     SignIntegrator: [
         SignIntegrator(rate=-0.01, dead_band=0.1),
@@ -98,6 +100,10 @@ EXAMPLES: dict[type[Law], list[Law]] = {
         SmithPredictor(law=Hold(), gain=1e100, time_constant=1e-3, dead_time=1),
     ],
     EMA: [EMA(time_constant=7)],
+    ExtremumSeeking: [
+        ExtremumSeeking(amplitudes=(0.1, 0.2, 0.1), period=8, delay=3, decay=500),
+        ExtremumSeeking(amplitudes=(1e100,), period=2.5, speed=1.0, maximize=True),
+    ],
     PID: [
         PID(gain=2.0),
         PID(gain=-0.5, integral_time=20, derivative_time=3, setpoint_weight=0.6, dead_band=0.1),
@@ -144,6 +150,10 @@ EXAMPLES: dict[type[Law], list[Law]] = {
     ],
     StepTest: [StepTest(amplitude=0.1, hold=3), StepTest(amplitude=-1e50, hold=1, low=0.0)],
     Threshold: [Threshold(low=0.0, high=1.0, above=5.0, below=-5.0)],
+    Ultrastable: [
+        Ultrastable(low=(-1.0, -2.0), high=(1.0, 2.0), rates=(0.1, 0.2, 0.3), trial=5),
+        Ultrastable(low=(-1e99,), high=(1e99,), rates=(1e100,), trial=1, decades=10, seed=2**31 - 1),
+    ],
 }
 LAWS = [law for laws in EXAMPLES.values() for law in laws]
 every_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
