@@ -14,7 +14,7 @@ class DualAveragingState(NamedTuple):
     """What the next decision needs.
 
     Attributes:
-        centre: the position found at the start, to which iterates shrink.
+        centre: the position found, to which iterates shrink.
         total: sum of the errors.
         trials: readings so far.
         average: the weighted mean of the iterates.
@@ -40,10 +40,11 @@ class DualAveraging(Law):
     usual 1 / 0.05.
 
     Its pitfalls, and what is done about them. The sum winds up at a limit: what limits took is taken out of it at
-    once. Steps shrink as 1 / sqrt(t), so it cannot follow a plant that changes later: with `memory` t stops growing
-    there, and it goes on as an integral law of that gain. The average hangs on to the early iterates, and on a curved
-    response its reading is not the mean of theirs, so the reading settles beside the setpoint; start it near the
-    goal, or keep x by leaving `readings` out. Its step per reading is the same whatever `elapsed`: readings are trials.
+    once; a knob that something else moved takes the centre along. Steps shrink as 1 / sqrt(t), so it cannot follow a
+    plant that changes later: with `memory` t stops growing there, and it goes on as an integral law of that gain. The
+    average hangs on to the early iterates, and on a curved response its reading is not the mean of theirs, so the
+    reading settles beside the setpoint; start it near the goal, or keep x by leaving `readings` out. Its step per
+    reading is the same whatever `elapsed`: readings are trials.
 
     Bound. Where errors stay within E, abs(x - centre) <= abs(gain) E sqrt(t). Solved for the sum, the first equation
     says that the mean error is (x - centre) (1 + delay / t) / (gain sqrt(t)), whatever the plant: where x stays bounded
@@ -91,19 +92,22 @@ class DualAveraging(Law):
         if self.readings is not None and state.trials >= self.readings:
             average = admitted if given.moved[0] else state.average
             return Decision((average,), state._replace(average=average, command=average), {"average": average})
-        before = bounded(state.total + bounded(admitted - state.command) / self._factor(state.trials))
-        count = state.trials + 1
-        total = bounded(before + error)
-        iterate = bounded(state.centre + bounded(self._factor(count) * total))
-        average = state.average + self._effective(count) ** -self.decay * (iterate - state.average)
-        done = count == self.readings
-        after = DualAveragingState(state.centre, total, count, average, average if done else iterate)
-        return Decision((average if done else iterate,), after, {"iterate": iterate, "average": average})
+        departure, centre, before = bounded(admitted - state.command), state.centre, state.total
+        if given.moved[0]:
+            centre = bounded(centre + departure)
+        else:
+            before = bounded(before + departure / self._factor(state.trials))
+        trials, total = state.trials + 1, bounded(before + error)
+        iterate = bounded(centre + bounded(self._factor(trials) * total))
+        average = state.average + self._effective(trials) ** -self.decay * (iterate - state.average)
+        command = average if trials == self.readings else iterate
+        after = DualAveragingState(centre, total, trials, average, command)
+        return Decision((command,), after, {"iterate": iterate, "average": average})
 
-    def _effective(self, count: int) -> int:
-        return max(1, count if self.memory is None else min(count, self.memory))
+    def _effective(self, trials: int) -> int:
+        return max(1, trials if self.memory is None else min(trials, self.memory))
 
-    def _factor(self, count: int) -> float:
-        """Return what the sum of errors is multiplied by after `count` readings."""
-        t = self._effective(count)
+    def _factor(self, trials: int) -> float:
+        """Return what the sum of errors is multiplied by after `trials` readings."""
+        t = self._effective(trials)
         return self.gain * math.sqrt(t) / (t + self.delay)

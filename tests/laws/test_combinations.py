@@ -255,6 +255,6 @@ class TestSmithPredictor:
         assert state.levels == pytest.approx((10.0,) * 4)
 
     def test_refuses_a_law_that_is_not_scalar(self) -> None:
+        wide = MatrixPI(gain=((1.0, 1.0),), integral=((1.0, 1.0),), tracking_time=1)
         with pytest.raises(ValidationError, match="one reading"):
-            wide = MatrixPI(gain=((1.0, 1.0),), integral=((1.0, 1.0),), tracking_time=1)
             SmithPredictor(law=wide, gain=1, time_constant=1, dead_time=1)
