@@ -28,7 +28,8 @@ class EdgeOfStability(AnyPlant):
 
     Below S = 2 / r it is stable and S rises by r `sharpening` a tick; above it x changes sign at every tick and grows,
     until x^2 = 2 sharpening / flattening, where S stays at 2 / r: the edge is where training goes by itself, and the
-    knob decides where it is. The steps r * sharpening must be small against 1 / r.
+    knob decides where it is. Noise keeps x off 0, or S would rise for ever. The picture is that of slow sharpening,
+    r^2 sharpening up to 0.01; beyond, x overshoots so far that S falls below 0 and does not return.
 
     Source: A. Damian, E. Nichani and J. D. Lee, Self-stabilization: the implicit bias of gradient descent at the edge
     of stability, ICLR 2023, section 4.
