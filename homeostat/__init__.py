@@ -1,8 +1,11 @@
 """A learning-dynamics controller for PyTorch: observers, control laws and actuators for any training loop."""
 
+from homeostat.analysis.tuning import tune
 from homeostat.controller import Homeostat
 from homeostat.errors import (
+    AnalysisError,
     AttachError,
+    DivergenceError,
     HomeostatError,
     HomeostatWarning,
     MissingExtraError,
@@ -16,8 +19,10 @@ from homeostat.trace import Record, Sink, Trace
 from homeostat.version import __version__
 
 __all__ = [
+    "AnalysisError",
     "AttachError",
     "CoupledLoop",
+    "DivergenceError",
     "Homeostat",
     "HomeostatError",
     "HomeostatWarning",
@@ -31,4 +36,5 @@ __all__ = [
     "StateError",
     "Trace",
     "__version__",
+    "tune",
 ]

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from homeostat.closing import run_all
 from homeostat.engine import Engine, Precedence, refuse_unsteerable
-from homeostat.errors import AttachError, HomeostatError, StateError
+from homeostat.errors import AttachError, HomeostatError
 from homeostat.loop import AnyLoop
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
+from homeostat.state import VERSION, upgraded
 from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.version import __version__
-
-_STATE_VERSION = 1
 
 
 class Homeostat:
@@ -37,6 +37,10 @@ class Homeostat:
         capacity: records kept in memory per loop and metric.
         report_every: ticks between two records of the observed metrics.
         vitals_every: ticks between two records of the vitals; 0 for none.
+        advise: decide and record everything, and write nothing: the run is bit-identical to one without. Each law
+            is told where its knobs really are; a record says what it would do next, with "advised" among the limits.
+        in_optimizer: let the state ride in the clock's own `state_dict`, under "homeostat", from where loading it
+            restores it. For `torch.save`: `torch.distributed.checkpoint` drops a foreign key.
 
     Attributes:
         trace: what happened and why.
@@ -55,12 +59,17 @@ class Homeostat:
         capacity: int = 1000,
         report_every: int = 10,
         vitals_every: int = 100,
+        advise: bool = False,
+        in_optimizer: bool = False,
     ) -> None:
         self.recipe = Recipe(name=name, loops=tuple(loops))
         self.trace = Trace(capacity, sinks)
         self._loops = tuple(loop.coupled() for loop in loops)
         self._report_every = report_every
         self._vitals_every = vitals_every
+        self._advise = advise
+        self._in_optimizer = in_optimizer
+        self._handles: list[RemovableHandle] = []
         self._refuse_shared_actuators()
         self._engine: Engine | None = None
 
@@ -90,7 +99,7 @@ class Homeostat:
     @property
     def knobs(self) -> dict[str, tuple[float, ...]]:
         """Where each loop's knobs stand, in their own units."""
-        return {runner.name: runner.delivered for runner in self._attached("knobs").runners}
+        return self._attached("knobs").knobs()
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops hold what they are to hold: each by itself, and one index over all.
@@ -141,14 +150,11 @@ class Homeostat:
             trace=self.trace,
             report_every=self._report_every,
             vitals_every=self._vitals_every,
+            advise=self._advise,
         )
-        try:
-            for sink in self.trace.sinks:
-                sink.open(self._describe())
-        except BaseException:
-            engine, self._engine = self._engine, None
-            engine.close(keep=False)
-            raise
+        self._open_sinks()
+        if self._in_optimizer:
+            self._handles = self._ride(optimizer)
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
         return self
@@ -180,14 +186,44 @@ class Homeostat:
         engine = self._attached("detach")
         self._engine = None
         ended = partial(self.trace.append, Event(engine.plant.tick, "detached"))
-        run_all([partial(engine.close, keep=keep), ended, *(sink.close for sink in self.trace.sinks)])
+        handles = [handle.remove for handle in self._handles]
+        run_all([*handles, partial(engine.close, keep=keep), ended, *(sink.close for sink in self.trace.sinks)])
+
+    def override(self, loop: str, *values: float) -> None:
+        """Set the knobs of a loop by hand and keep them there until `hand_back`; on all ranks alike.
+
+        The loop goes on measuring, and its law follows the knobs, so that it takes over again without a bump. Logged
+        as an event, and in every record of the loop by "override" among the limits.
+
+        Args:
+            loop: name, as in `knobs`.
+            values: of each of its knobs, in their own units.
+
+        Raises:
+            HomeostatError: not attached, no such loop, values outside of the knobs' limits, or `advise` is set.
+        """
+        engine = self._attached("override")
+        engine.settle()
+        runner = engine.runner(loop)
+        runner.override(values)
+        self.trace.append(Event(engine.plant.tick, f"loop {loop!r} overridden by hand: {runner.delivered}"))
+
+    def hand_back(self, loop: str) -> None:
+        """Let a loop that was overridden steer again, from where its knobs are.
+
+        Raises:
+            HomeostatError: not attached, or no such loop.
+        """
+        engine = self._attached("hand_back")
+        engine.runner(loop).hand_back()
+        self.trace.append(Event(engine.plant.tick, f"loop {loop!r} handed back"))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next decisions depend on, as plain data (JSON, or `torch.save` with weights_only)."""
         engine = self._attached("state_dict")
         for sink in self.trace.sinks:
             sink.flush()
-        return {"version": _STATE_VERSION, "homeostat": __version__, **engine.state_dict()}
+        return {"version": VERSION, "homeostat": __version__, **engine.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, precedence: Precedence = "checkpoint") -> None:
         """Continue a run; call it after `attach`.
@@ -205,16 +241,35 @@ class Homeostat:
         if precedence not in get_args(Precedence):
             msg = f"precedence must be 'checkpoint' or 'recipe'; got {precedence!r}. Choose what wins."
             raise ValueError(msg)
-        if state.get("version") != _STATE_VERSION:
-            msg = (
-                f"A saved state must have version {_STATE_VERSION}; got {state.get('version')!r}, written by homeostat "
-                f"{state.get('homeostat', 'unknown')}. Resume with the version that wrote it."
-            )
-            raise StateError(msg)
-        engine.load_state_dict(state, precedence)
+        engine.load_state_dict(upgraded(state), precedence)
         for sink in self.trace.sinks:
             sink.open(self._describe())
         self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))
+
+    def _open_sinks(self) -> None:
+        opened: list[Sink] = []
+        try:
+            for sink in self.trace.sinks:
+                sink.open(self._describe())
+                opened.append(sink)
+        except BaseException:
+            engine, self._engine = self._attached("attach"), None
+            run_all([partial(engine.close, keep=False), *(sink.close for sink in opened)])
+            raise
+
+    def _ride(self, optimizer: Optimizer) -> list[RemovableHandle]:
+        def save(_: Optimizer, state: dict[str, Any]) -> None:
+            state["homeostat"] = self.state_dict()
+
+        def load(_: Optimizer, state: dict[str, Any]) -> None:
+            # A checkpoint of a run without a controller is loaded as it is.
+            if "homeostat" in state:
+                self.load_state_dict(state.pop("homeostat"))
+
+        return [
+            optimizer.register_state_dict_post_hook(save),
+            optimizer.register_load_state_dict_pre_hook(load),
+        ]
 
     def _attached(self, what: str) -> Engine:
         if self._engine is None:

@@ -13,9 +13,10 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.agreement import Agreement
 from homeostat.analysis.vitals import frame, trace_vitals
 from homeostat.closing import run_all
-from homeostat.errors import AttachError, HomeostatWarning, StateError
+from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, StateError
 from homeostat.loop import CoupledLoop
 from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
@@ -63,6 +64,7 @@ class Engine:
         trace: takes the records.
         report_every: ticks between two records of the observed metrics, which are this rank's own.
         vitals_every: ticks between two records of the vitals; 0 for none.
+        advise: decide and record, and write nothing.
 
     Attributes:
         left_out: why optional loops are absent.
@@ -81,11 +83,14 @@ class Engine:
         trace: Trace,
         report_every: int,
         vitals_every: int = 0,
+        advise: bool = False,
     ) -> None:
         self.plant = plant
+        self._advise = advise
         self.runners: list[Runner] = []
         self.left_out: list[str] = []
-        self._senses = Senses(plant, group, latency)
+        agreement = None if group is None else Agreement(group, self.knobs)
+        self._senses = Senses(plant, group, latency, agreement)
         # Ranks may observe different metrics (an evaluation on the first one only), so these are never reduced.
         self._monitoring = Senses(plant, None, latency)
         self._trace = trace
@@ -105,7 +110,7 @@ class Engine:
             raise
         self._frames = {runner.name: frame(runner.loop.model_dump(mode="json")) for runner in self.runners}
         pairs = [(a, m) for r in self.runners for a, m in zip(r.loop.actuators, r.memories, strict=True)]
-        self._transients = Transients(plant, pairs)
+        self._transients = Transients(plant, () if advise else pairs)
         self._unchecked = pairs
         for optimizer in plant.optimizers:
             self._handles.append(optimizer.register_step_pre_hook(_uncompiled(self._before_step)))
@@ -126,6 +131,22 @@ class Engine:
         for runner in self.runners:
             actions += [runner.release] if keep else [runner.restore, runner.release]
         run_all(actions)
+
+    def knobs(self) -> dict[str, tuple[float, ...]]:
+        """Return where each loop's knobs stand, in their own units."""
+        return {runner.name: runner.delivered for runner in self.runners}
+
+    def runner(self, name: str) -> Runner:
+        """Return the runner of the loop of this name.
+
+        Raises:
+            HomeostatError: there is none.
+        """
+        for runner in self.runners:
+            if runner.name == name:
+                return runner
+        msg = f"A loop must be one of {', '.join(r.name for r in self.runners)}; got {name!r}. Use a name of `knobs`."
+        raise HomeostatError(msg)
 
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
@@ -178,7 +199,7 @@ class Engine:
             name += "'"
         try:
             self._claim(loop, name)
-            runner = Runner(loop, name, self.plant)
+            runner = Runner(loop, name, self.plant, advise=self._advise)
             try:
                 inputs = self._senses.add(loop.observers, loop.every)
             except BaseException:
@@ -229,12 +250,15 @@ class Engine:
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
-        if not self._transients.end() or optimizer is not self.plant.optimizers[0]:
+        clocks = optimizer is self.plant.optimizers[0]
+        if clocks and self._transients.open:
+            self._senses.after_update()
+        if not self._transients.end() or not clocks:
             return
         if self._late:
             self._sense_and_decide()
-        self.plant.tick += 1
         self._senses.after_step()
+        self.plant.tick += 1
         self._senses.arm()
         self.plant.forget()
         if self._unchecked:

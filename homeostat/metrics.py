@@ -59,27 +59,19 @@ class Metrics:
         for slot in self._slots.values():
             slot.calls = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Sums and counts of the intervals under way."""
-        return {
-            name: {
-                "sums": s.sums.tolist(),
-                "counts": list(s.counts),
-                "calls": s.calls,
-                "pending": s.pending.item(),
-            }
-            for name, s in self._slots.items()
-        }
+    def state_dict(self) -> list[list[Any]]:
+        """Name, sums and counts of the intervals under way, and the tick under way, of every metric."""
+        return [[n, s.sums.tolist(), list(s.counts), s.calls, s.pending.item()] for n, s in self._slots.items()]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: list[list[Any]]) -> None:
         """Continue the intervals of `state_dict`; readers must have been made in the same order."""
-        for name, saved in state.items():
+        for name, sums, counts, calls, pending in state:
             slot = self._slot(name)
-            if len(saved["counts"]) == len(slot.counts):
-                slot.sums.copy_(torch.tensor(saved["sums"], dtype=self._dtype))
-                slot.counts[:] = saved["counts"]
-            slot.calls = saved["calls"]
-            slot.pending.fill_(saved["pending"])
+            if len(counts) == len(slot.counts):
+                slot.sums.copy_(torch.tensor(sums, dtype=self._dtype))
+                slot.counts[:] = counts
+            slot.calls = calls
+            slot.pending.fill_(pending)
 
     def _slot(self, name: str) -> _Slot:
         if name not in self._slots:

@@ -81,15 +81,28 @@ def local(tensor: Tensor) -> Tensor:
     return cast("DTensor", tensor).to_local() if is_sharded(tensor) else tensor
 
 
+def part_of(shard: Tensor, whole: Tensor) -> Tensor:
+    """Return `shard` as this rank's part of a tensor laid out like `whole`, the inverse of `local`."""
+    if not is_sharded(whole):
+        return shard
+    like = cast("DTensor", whole)
+    layout = (like.device_mesh, like.placements)
+    return type(like).from_local(shard, *layout, run_check=False, shape=like.shape, stride=like.stride())
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Return the whole of a `DTensor`, by a collective, and any other tensor itself."""
+    return cast("DTensor", tensor).full_tensor() if is_sharded(tensor) else tensor
+
+
 def _whole(norms: list[Tensor]) -> Tensor:
     """Join the shards' norms, by one collective for all that are laid out alike."""
     alike: defaultdict[Any, list[int]] = defaultdict(list)
     for i, norm in enumerate(norms):
         alike[(norm.device_mesh, norm.placements) if is_sharded(norm) else None].append(i)  # type: ignore[attr-defined]
-    for layout, places in alike.items():
+    for places in alike.values():
         stacked = torch.stack([norms[i] for i in places])
-        joined = stacked if layout is None else cast("DTensor", stacked).full_tensor()
-        for i, norm in zip(places, joined.unbind(), strict=True):
+        for i, norm in zip(places, gathered(stacked).unbind(), strict=True):
             norms[i] = norm
     return torch.stack(norms)
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from homeostat.actuators.actuator import Actuator
 from homeostat.closing import run_all
-from homeostat.errors import AttachError, StateError
+from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
 from homeostat.trace import Event, Record
+
+# Who moves the knobs, and what a record says where it is not the law.
+Hand = Literal["law", "operator", "nobody"]
+_ASIDE: dict[Hand, tuple[str, ...]] = {"law": (), "operator": ("override",), "nobody": ("advised",)}
 
 
 class Runner:
@@ -24,12 +28,13 @@ class Runner:
         loop: what is carried out.
         name: unique among the controller's loops.
         plant: what it is carried out on.
+        advise: only say what would be done.
 
     Raises:
         AttachError: the plant offers no such knob, or one that stands outside its limits.
     """
 
-    def __init__(self, loop: CoupledLoop, name: str, plant: Plant) -> None:
+    def __init__(self, loop: CoupledLoop, name: str, plant: Plant, *, advise: bool = False) -> None:
         fitted = tuple(actuator.fitted(plant) for actuator in loop.actuators)
         self.loop = loop.model_copy(update={"actuators": fitted})
         self.name = name
@@ -46,13 +51,16 @@ class Runner:
         self._law_state = loop.law.init()
         self._latched: dict[int, float] = {}
         self._positions: tuple[float, ...] | None = None
+        # Until the law was asked, it is told that the knobs were found where they are.
+        self._found = True
         self.delivered = self.found
-        # A hold costs the law no time: it hears of all ticks since it was last asked. The knob may use only those since
-        # the last decision, held or not, so that what a hold kept back does not come as one jump.
+        # The law hears of all ticks since it was last asked, and how many of them passed in holds: a schedule goes on
+        # in them, an integral does not. The knob may use only those since the last decision, held or not.
         self._asked: int | None = None
         self._decided: int | None = None
         self._holds = 0
         self._saturated = 0
+        self._hand: Hand = "nobody" if advise else "law"
         self.alarms: list[Event] = []
 
     def decide(self, fresh: Mapping[int, float]) -> Record | None:
@@ -63,16 +71,47 @@ class Runner:
         readings = tuple(self._latched[i] for i in range(len(self.loop.observers)))
         tick = self._plant.tick
         positions, moved = self._look()
-        given = Input(readings, self.loop.wanted(tick), positions, moved, self._ticks_since(self._asked))
-        external = ("external",) if any(moved) and self._positions is not None else ()
+        reasons = _ASIDE[self._hand] or (("external",) if any(moved) and not self._found else ())
+        elapsed = self._ticks_since(self._asked)
+        held = elapsed - self._ticks_since(self._decided) if self._holds else 0
+        given = Input(readings, self.loop.wanted(tick), positions, moved, elapsed, held)
         decision = self._ask(given)
         if decision is None:
-            record = self._hold(given, external)
+            record = self._hold(given, reasons)
         else:
-            self._law_state, self._holds, self._asked = decision.state, 0, tick
-            record = self._move(decision.command, given, decision.terms, external)
+            self._law_state, self._holds, self._asked, self._found = decision.state, 0, tick, False
+            record = self._move(decision.command, given, decision.terms, reasons)
         self._decided = tick
         return record
+
+    def override(self, values: tuple[float, ...]) -> None:
+        """Set the knobs to `values`, in their own units, and keep them there; the law only watches, and follows them.
+
+        Raises:
+            HomeostatError: `values` do not lie within the limits, or the controller only advises.
+        """
+        if self._hand == "nobody":
+            msg = (
+                "A knob must be moved by a controller that acts; got one that only advises. Build it with advise=False."
+            )
+            raise HomeostatError(msg)
+        limits = [(a.low, a.high) for a in self.loop.actuators]
+        if len(values) != len(limits) or not all(
+            low <= value <= high for value, (low, high) in zip(values, limits, strict=True)
+        ):
+            shown = ", ".join(f"[{low:g}, {high:g}]" for low, high in limits)
+            msg = f"Knobs of loop {self.name!r} must lie in {shown}; got {values}. Stay inside, or widen the limits."
+            raise HomeostatError(msg)
+        self._hand = "operator"
+        self.delivered = self.write(values)
+        self._positions = self._coordinates(self.delivered)
+
+    def hand_back(self) -> None:
+        """Let the law go on from where the knobs are."""
+        if self._hand == "operator":
+            self._hand = "law"
+            # Found, so that the law departs from there and not from what it would have done.
+            self._found = True
 
     def write(self, values: tuple[float, ...]) -> tuple[float, ...]:
         """Set the knobs to `values`, in their own units; returns what was delivered."""
@@ -100,8 +139,11 @@ class Runner:
             "law": type(self.loop.law).__name__,
             "law_state": to_data(self._law_state),
             "actuators": self._kinds(),
+            "memories": [to_data(a.save(self._plant, m)) for a, m in self._pairs()],
             "latched": [[i, reading] for i, reading in self._latched.items()],
             "positions": to_data(self._positions),
+            "found": self._found,
+            "overridden": self._hand == "operator",
             "delivered": to_data(self.delivered),
             "asked": self._asked,
             "decided": self._decided,
@@ -142,9 +184,18 @@ class Runner:
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
+        self._found = state["found"]
+        if self._hand != "nobody":
+            self._hand = "operator" if state["overridden"] else "law"
         self._asked, self._decided = state["asked"], state["decided"]
         self._holds, self._saturated = state["holds"], state["saturated"]
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
+        for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
+            if saved is not None:
+                actuator.load(self._plant, memory, saved)
+
+    def _pairs(self) -> list[tuple[Actuator, Any]]:
+        return list(zip(self.loop.actuators, self.memories, strict=True))
 
     def _put_back(self, actuator: Actuator, memory: Any, value: float) -> None:
         if actuator.read(self._plant, memory) != value:
@@ -177,41 +228,47 @@ class Runner:
     def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
         """Return where the knobs are, and which of them something else has moved since the last decision."""
         values = self.read()
+        taken = self._found or self._hand != "law"
         moved = tuple(
-            self._positions is None or not math.isclose(value, delivered, rel_tol=1e-6, abs_tol=1e-12)
+            taken or not math.isclose(value, delivered, rel_tol=1e-6, abs_tol=1e-12)
             for value, delivered in zip(values, self.delivered, strict=True)
         )
         # A step of a quantised knob is judged from where it stands, or it would jump back.
         self.delivered = tuple(v if m else d for v, m, d in zip(values, moved, self.delivered, strict=True))
-        kept = self._positions or (0.0,) * len(values)
-        positions = tuple(
-            # A knob that something else moved outside its limits counts as standing at the nearer one.
-            a.coordinate(min(max(v, a.low), a.high)) if m else k
-            for a, v, m, k in zip(self.loop.actuators, values, moved, kept, strict=True)
-        )
+        here = self._coordinates(values)
+        positions = tuple(h if m else k for h, m, k in zip(here, moved, self._positions or here, strict=True))
         return positions, moved
+
+    def _coordinates(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        # A knob that something else moved outside its limits counts as standing at the nearer one.
+        return tuple(a.coordinate(min(max(v, a.low), a.high)) for a, v in zip(self.loop.actuators, values, strict=True))
 
     def _move(
         self, command: tuple[float, ...], given: Input, terms: Mapping[str, float], reasons: tuple[str, ...]
     ) -> Record:
-        actuators = self.loop.actuators
         ticks = self._ticks_since(self._decided)
-        admissions = [a.admit(c, p, ticks) for a, c, p in zip(actuators, command, given.admitted, strict=True)]
-        self._positions = tuple(admission.position for admission in admissions)
-        steps = tuple(
-            a.quantise(p, a.coordinate(d)) for a, p, d in zip(actuators, self._positions, self.delivered, strict=True)
-        )
-        values = tuple(a.value(s) for a, s in zip(actuators, steps, strict=True))
+        knobs = zip(self.loop.actuators, command, given.admitted, strict=True)
+        admissions = [actuator.admit(wanted, position, ticks) for actuator, wanted, position in knobs]
+        admitted = tuple(admission.position for admission in admissions)
+        limits = tuple(limit for admission in admissions for limit in admission.limits)
+        if self._hand == "law":
+            self._positions = admitted
+            limits += self._deliver(admitted) + self._watch_saturation(limits, given)
+        else:
+            # Followed, so that the law goes on from where the knobs are once it may.
+            self._positions = given.admitted
+        return self._record(given, self._values(command), admitted, tuple(dict.fromkeys(limits + reasons)), terms)
+
+    def _deliver(self, positions: tuple[float, ...]) -> tuple[str, ...]:
+        """Bring the knobs to `positions`, or to the steps nearest to them; says whether these differ."""
+        knobs = zip(self.loop.actuators, positions, self.delivered, strict=True)
+        steps = tuple(actuator.quantise(position, actuator.coordinate(d)) for actuator, position, d in knobs)
+        values = self._values(steps)
         # An unmoved knob is not written, so that an idle loop leaves no trace in the plant; a logarithm and back
         # may change the last bit.
         if not all(math.isclose(v, d, rel_tol=1e-12) for v, d in zip(values, self.delivered, strict=True)):
             self.delivered = self.write(values)
-        limits = tuple(limit for admission in admissions for limit in admission.limits)
-        if steps != self._positions:
-            limits += ("quantised",)
-        limits += self._watch_saturation(limits, given)
-        commands = tuple(a.value(c) for a, c in zip(actuators, command, strict=True))
-        return self._record(given, commands, tuple(dict.fromkeys(limits + reasons)), terms)
+        return ("quantised",) if steps != positions else ()
 
     def _hold(self, given: Input, reasons: tuple[str, ...]) -> Record:
         """Answer a reading that is no number: the law does not see it, the knobs stay."""
@@ -225,22 +282,24 @@ class Runner:
                 f"Look for the source of the non-finite values{'' if self.loop.safe else ', or set `safe`'}."
             )
             reasons += ("alarm",)
-        if self.loop.safe and self._holds >= self.loop.patience:
+        if self.loop.safe and self._holds >= self.loop.patience and self._hand == "law":
             safe = tuple(a.coordinate(v) for a, v in zip(self.loop.actuators, self.loop.safe, strict=True))
             return self._move(safe, given, {}, (*reasons, "safe"))
-        return self._record(given, self._values(given.admitted), reasons, {})
+        return self._record(given, self._values(given.admitted), given.admitted, reasons, {})
 
     def _values(self, positions: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(a.value(p) for a, p in zip(self.loop.actuators, positions, strict=True))
 
     def _record(
-        self, given: Input, commands: tuple[float, ...], limits: tuple[str, ...], terms: Mapping[str, float]
+        self,
+        given: Input,
+        commands: tuple[float, ...],
+        admitted: tuple[float, ...],
+        limits: tuple[str, ...],
+        terms: Mapping[str, float],
     ) -> Record:
-        admitted = self._values(self._positions or ())
-        tick = self._plant.tick
-        return Record(
-            tick, self.name, given.readings, given.setpoints, commands, admitted, self.delivered, limits, terms
-        )
+        knobs = (commands, self._values(admitted), self.delivered)
+        return Record(self._plant.tick, self.name, given.readings, given.setpoints, *knobs, limits, terms)
 
     def _watch_saturation(self, limits: tuple[str, ...], given: Input) -> tuple[str, ...]:
         at_limit = [limit for limit in limits if limit in {"low", "high"}]

@@ -12,10 +12,14 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.agreement import Agreement
 from homeostat.errors import StateError
-from homeostat.observers.observer import Observer
+from homeostat.observers.observer import Observer, Phase
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
+
+# Taken in one step, read in the next.
+_OF_UPDATES: tuple[Phase, ...] = ("proposals", "updates")
 
 
 class Sensor:
@@ -36,8 +40,10 @@ class Sensor:
         self.memory = observer.init(plant)
         self.history = observer.start()
         self.handles: tuple[RemovableHandle, ...] = observer.attach(plant, self.memory)
-        # An "updates" measurement is taken after one step and rides the vector of the next.
+        # A measurement of an update is taken after one step and rides the vector of the next.
         self.measured: Tensor | None = None
+        # Kept apart until the step is over: with a closure, what the step before measured is read in between.
+        self.proposed: Tensor | None = None
 
     def close(self) -> None:
         """Remove the observer's hooks."""
@@ -58,19 +64,24 @@ class Senses:
     """All sensors of a controller.
 
     Measurements of a tick are packed into one vector, reduced over the process group by one SUM (value, count
-    and number of non-finite contributions of each sensor), and copied to the host without waiting for it; they
-    are handed out `latency` ticks later, a fixed number, so that a run is reproducible.
+    and number of non-finite contributions of each sensor, and what `agreement` compares), and copied to the host
+    without waiting for it; they are handed out `latency` ticks later, a fixed number, so that a run is reproducible.
 
     Args:
         plant: what is measured.
         group: process group to reduce over, None for one process.
         latency: ticks between measuring and reading.
+        agreement: what else the ranks compare in the same sum.
     """
 
-    def __init__(self, plant: Plant, group: dist.ProcessGroup | None, latency: int) -> None:
+    def __init__(
+        self, plant: Plant, group: dist.ProcessGroup | None, latency: int, agreement: Agreement | None = None
+    ) -> None:
         self._plant = plant
         self._group = group
         self._latency = latency
+        self._agreement = agreement
+        self._cadences: dict[int, list[int]] = {}
         self._sensors: list[Sensor] = []
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
@@ -90,7 +101,10 @@ class Senses:
                 sensor.close()
             del self._sensors[count:]
             raise
-        self._updates = [s for s in self._sensors if s.observer.phase == "updates"]
+        self._cadences = {}
+        for i, sensor in enumerate(self._sensors):
+            self._cadences.setdefault(sensor.every, []).append(i)
+        self._updates = [s for s in self._sensors if s.observer.phase in _OF_UPDATES]
         self._activations = [s for s in self._sensors if s.observer.phase == "activations"]
         return indices
 
@@ -102,19 +116,25 @@ class Senses:
         """Before a step changes the weights: ready the update sensors that are due at the next tick."""
         self._prepare(self._updates, self._plant.tick + 1)
 
+    def after_update(self) -> None:
+        """After the optimizer's own update, before any actuator limits it: measure what it proposes."""
+        for sensor in self._due_next("proposals"):
+            sensor.proposed = sensor.observer.observe(self._plant, sensor.memory)
+
     def after_step(self) -> None:
-        """After the step, with the tick advanced: measure what it did."""
-        for sensor in self._updates:
-            if self._plant.tick % sensor.every == 0:
-                sensor.measured = sensor.observer.observe(self._plant, sensor.memory)
+        """After the step, limits included: measure what it did."""
+        for sensor in self._due_next("proposals"):
+            sensor.measured, sensor.proposed = sensor.proposed, None
+        for sensor in self._due_next("updates"):
+            sensor.measured = sensor.observer.observe(self._plant, sensor.memory)
 
     def exchange(self) -> dict[int, float]:
         """Measure what is due at this tick and send it on its way; return the readings that arrive, by sensor."""
         tick = self._plant.tick
-        due = tuple([i for i, sensor in enumerate(self._sensors) if tick % sensor.every == 0])
+        due = [i for every, indices in self._cadences.items() if tick % every == 0 for i in indices]
         if due:
             with torch.no_grad():
-                self._send(due)
+                self._send(tuple(sorted(due)))
         return self._arrivals() if self._flights else {}
 
     def _send(self, due: tuple[int, ...]) -> None:
@@ -133,7 +153,10 @@ class Senses:
         readings: dict[int, float] = {}
         while self._flights and self._flights[0].arrives <= self._plant.tick:
             flight = self._flights.popleft()
-            for index, value in zip(flight.sensors, self._unpack(flight), strict=True):
+            rows = self._landed(flight)
+            if self._agreement is not None and len(rows[0]) > len(flight.sensors):
+                self._agreement.check([row[-2:] for row in rows])
+            for index, value in zip(flight.sensors, self._unpack(flight, rows), strict=True):
                 if value is None:
                     continue
                 sensor = self._sensors[index]
@@ -153,8 +176,12 @@ class Senses:
         return {
             "observers": self._kinds(),
             "histories": [to_data(sensor.history) for sensor in self._sensors],
+            "memories": [to_data(sensor.observer.save(sensor.memory)) for sensor in self._sensors],
             "measured": [None if s.measured is None else s.measured.item() for s in self._sensors],
-            "flights": [[f.arrives, list(f.sensors), self._landed(f)] for f in self._flights],
+            # Without what the ranks compare, since there may be another number of them on load.
+            "flights": [
+                [f.arrives, list(f.sensors), [row[: len(f.sensors)] for row in self._landed(f)]] for f in self._flights
+            ],
         }
 
     def check(self, state: dict[str, Any]) -> None:
@@ -180,6 +207,9 @@ class Senses:
             sensor.measured = (
                 None if measured is None else torch.tensor(measured, dtype=self._plant.dtype, device=self._plant.device)
             )
+        for sensor, saved in zip(self._sensors, state["memories"], strict=False):
+            if saved is not None:
+                sensor.observer.load(self._plant, sensor.memory, saved)
         self._flights = deque(
             _Flight(arrives, tuple(sensors), torch.tensor(vector, dtype=self._plant.dtype), None)
             for arrives, sensors, vector in state["flights"]
@@ -200,8 +230,12 @@ class Senses:
             if tick % sensor.every == 0:
                 sensor.observer.prepare(self._plant, sensor.memory)
 
+    def _due_next(self, phase: Phase) -> list[Sensor]:
+        tick = self._plant.tick + 1
+        return [s for s in self._updates if s.observer.phase == phase and tick % s.every == 0]
+
     def _observe(self, sensor: Sensor) -> Tensor | None:
-        if sensor.observer.phase == "updates":
+        if sensor.observer.phase in _OF_UPDATES:
             measured, sensor.measured = sensor.measured, None
             return measured
         return sensor.observer.observe(self._plant, sensor.memory)
@@ -217,6 +251,8 @@ class Senses:
             return torch.stack([values, counts])
         finite = torch.isfinite(values)
         packed = torch.stack([torch.where(finite, values, 0.0), counts, (~finite).to(counts)])
+        if self._agreement is not None:
+            packed = torch.cat([packed, self._agreement.columns(packed)], dim=1)
         dist.all_reduce(packed, op=dist.ReduceOp.SUM, group=self._group)
         return packed
 
@@ -226,8 +262,8 @@ class Senses:
         rows: list[list[float]] = flight.vector.tolist()
         return rows
 
-    def _unpack(self, flight: _Flight) -> list[float | None]:
-        values, counts, *bad = self._landed(flight)
+    def _unpack(self, flight: _Flight, rows: list[list[float]]) -> list[float | None]:
+        values, counts, *bad = rows
         unpacked: list[float | None] = []
         for column, index in enumerate(flight.sensors):
             if counts[column] == 0:

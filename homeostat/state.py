@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from homeostat.errors import StateError
+
+VERSION = 2
 
 
 def to_data(state: Any) -> Any:
@@ -35,3 +38,38 @@ def from_data(template: Any, data: Any) -> Any:
         nested = isinstance(template, tuple) and len(template) == len(data)
         return tuple(from_data(template[i], d) if nested else d for i, d in enumerate(data))
     return data
+
+
+def upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a controller's saved state in the present version; one that has it is returned as it is.
+
+    Raises:
+        StateError: nothing leads from its version to this one.
+    """
+    version = state.get("version")
+    while version != VERSION:
+        if version not in _UPGRADES:
+            msg = (
+                f"A saved state must have version {VERSION}, or an older one; got {version!r}, written by homeostat "
+                f"{state.get('homeostat', 'unknown')}. Resume with the version that wrote it."
+            )
+            raise StateError(msg)
+        state = _UPGRADES[version](state)
+        version = state["version"]
+    return state
+
+
+def _from_1(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1 kept metrics by name, and nothing of the memories of parts: they begin anew."""
+    loops = {
+        name: {**loop, "memories": [None] * len(loop["actuators"]), "overridden": False, "found": not loop["positions"]}
+        for name, loop in state["loops"].items()
+    }
+    senses = {
+        key: {**state[key], "memories": [None] * len(state[key]["observers"])} for key in ("senses", "monitoring")
+    }
+    metrics = [[name, m["sums"], m["counts"], m["calls"], m["pending"]] for name, m in state["metrics"].items()]
+    return {**state, **senses, "version": 2, "loops": loops, "metrics": metrics}
+
+
+_UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1}

@@ -27,6 +27,11 @@ class Transients:
         self._open = False
         self._in_closure = False
 
+    @property
+    def open(self) -> bool:
+        """Whether a step is under way."""
+        return self._open
+
     def begin(self) -> None:
         """Put them in place for the step that the plant has begun."""
         self._open = True

@@ -87,15 +87,16 @@ class Bench:
         loss.backward()
         self.plant.metrics.commit()
         self.losses.append(loss.item())
-        readings = {id(part): part.observe(self.plant, m) for part, m in self.observers if part.phase != "updates"}
-        self._prepare("updates")
+        readings = self._observe("metrics", "gradients", "activations")
+        self._prepare("proposals", "updates")
         transient = [(part, memory) for part, memory in self.actuators if part.transient]
         for part, memory in transient:
             part.before_step(self.plant, memory)
         self.optimizer.step()
+        readings |= self._observe("proposals")
         for part, memory in reversed(transient):
             part.after_step(self.plant, memory)
-        readings |= {id(part): part.observe(self.plant, m) for part, m in self.observers if part.phase == "updates"}
+        readings |= self._observe("updates")
         self.readings.append([readings[id(part)] for part, _ in self.observers])
         self.plant.tick += 1
         self.plant.forget()
@@ -111,10 +112,13 @@ class Bench:
         moments = [v.clone() for s in self.optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
         return [*(p.detach().clone() for p in self.model.parameters()), *buffers, *moments, torch.get_rng_state()]
 
-    def _prepare(self, phase: str) -> None:
+    def _prepare(self, *phases: str) -> None:
         for part, memory in self.observers:
-            if part.phase == phase:
+            if part.phase in phases:
                 part.prepare(self.plant, memory)
+
+    def _observe(self, *phases: str) -> dict[int, Tensor | None]:
+        return {id(part): part.observe(self.plant, m) for part, m in self.observers if part.phase in phases}
 
 
 def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:

@@ -49,7 +49,7 @@ class Recorder(Law):
         return ()
 
     def update(self, state: Any, given: Input) -> Decision:
-        seen = (*given.readings, *given.setpoints, *given.admitted, *map(float, given.moved), float(given.elapsed))
+        seen = (*given.readings, *given.setpoints, *given.admitted, *map(float, given.moved), float(given.elapsed), float(given.held))
         return Decision(given.admitted, (*state, seen), {"seen": float(len(state))})
 
 
@@ -68,8 +68,8 @@ def test_a_law_is_told_reading_setpoint_position_and_elapsed_ticks():
     for tick, reading in ((0, 7.0), (5, 8.0), (11, 9.0)):
         p.tick = tick
         r.decide({0: reading})
-    # Reading, setpoint, position, whether it was found, ticks since the last decision.
-    assert r._law_state == ((7.0, 2.0, 1.0, 1.0, 5.0), (8.0, 2.0, 1.0, 0.0, 5.0), (9.0, 2.0, 1.0, 0.0, 6.0))
+    # Reading, setpoint, position, whether it was found, ticks since the last decision, those of them in a hold.
+    assert r._law_state == ((7.0, 2.0, 1.0, 1.0, 5.0, 0.0), (8.0, 2.0, 1.0, 0.0, 5.0, 0.0), (9.0, 2.0, 1.0, 0.0, 6.0, 0.0))
 
 
 def test_the_record_tells_command_admitted_and_delivered_in_the_knobs_units():
@@ -106,7 +106,17 @@ def test_a_law_hears_of_the_ticks_that_a_hold_took():
     for tick, reading in ((0, 1.0), (5, math.nan), (10, math.inf), (15, 2.0), (20, 3.0)):
         p.tick = tick
         r.decide({0: reading})
-    assert [seen[-1] for seen in r._law_state] == [5.0, 15.0, 5.0]
+    assert [seen[-2:] for seen in r._law_state] == [(5.0, 0.0), (15.0, 10.0), (5.0, 0.0)]
+
+
+@pytest.mark.parametrize("hold", [0, 1, 200])
+def test_an_integral_does_not_answer_for_the_whole_hold_at_once(hold):
+    r, p = runner(PID(gain=0.01, integral_time=1.0), setpoint=2.0, patience=1000)
+    readings = [1.9, *[math.nan] * hold, 1.9, 1.9]
+    for p.tick, reading in enumerate(readings):
+        r.decide({0: reading})
+    # Two intervals with an error of 0.1, whatever passed in between.
+    assert p.model["knob"].value == pytest.approx(1.0 + 2 * 0.01 * 0.1)
 
 
 def test_a_schedule_is_where_it_would_be_without_the_hold():

@@ -147,6 +147,14 @@ class Actuator(Part):
         del plant, memory
         return ()
 
+    def save(self, plant: Plant, memory: Any) -> Any:
+        """Return what the next steps owe to earlier ones, the knob's value apart, as plain data; None for nothing."""
+        del plant, memory
+
+    def load(self, plant: Plant, memory: Any, saved: Any) -> None:
+        """Continue from what `save` returned."""
+        del plant, memory, saved
+
     def release(self, plant: Plant, memory: Any) -> None:
         """Remove whatever besides the value was placed in the plant."""
         del plant, memory

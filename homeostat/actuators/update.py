@@ -4,118 +4,74 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
 from homeostat.actuators.limit import LimitActuator
+from homeostat.actuators.sizes import Drift, Sizes
 from homeostat.errors import AttachError
-from homeostat.norms import at_hand, each_norm
+from homeostat.norms import at_hand, each_norm, local, part_of
 from homeostat.plant import Plant
 
-REFRESH = 10
 
+class _Coming(NamedTuple):
+    """What is known of a group's coming update: rms(update) <= rate + decay * rms(weight); rate may be infinite."""
 
-class _Sent(NamedTuple):
-    """Norms on their way to the host."""
+    moving: list[Tensor]
+    sizes: Sizes
+    rate: float
+    decay: float
 
-    tensors: list[Tensor]
-    norms: Tensor
-    arrived: torch.cuda.Event | None
+    def beyond(self, limit: float, floor: float) -> list[Tensor]:
+        """Return the tensors whose update cannot be told to stay within `limit`."""
+        if self.rate == math.inf:
+            return self.moving
+        known, since = self.sizes.known, self.sizes.since
+        return [p for p in self.moving if not self._within(known.get(p), since, limit, floor)]
 
-
-class _Sizes:
-    """Bounds on the rms of every tensor of a group, on the host, without waiting for the device.
-
-    Every `REFRESH` steps the norms are sent on their way, and taken in at the next occasion, when they have long
-    arrived. What the steps since then can have changed is accounted for.
-
-    Attributes:
-        known: the rms when it was sent.
-        since: bounds on what happened since then.
-    """
-
-    def __init__(self) -> None:
-        self.known: dict[Tensor, float] = {}
-        self.since = _Drift()
-        self._sent: _Sent | None = None
-        self._since_sent = _Drift()
-        self._steps = 0
-
-    def refresh(self, tensors: list[Tensor]) -> None:
-        """Take in what was sent, and send anew, if it is time."""
-        self._steps += 1
-        if self._steps % REFRESH != 1:
-            return
-        if self._sent is not None:
-            if self._sent.arrived is not None:
-                self._sent.arrived.synchronize()
-            pairs = zip(self._sent.tensors, self._sent.norms.tolist(), strict=True)
-            self.known = {t: norm / math.sqrt(t.numel()) for t, norm in pairs}
-            self.since = self._since_sent
-        self._sent = _send(tensors)
-        self._since_sent = _Drift()
-
-    def step(self, limit: float, rate: float, decay: float) -> None:
-        """Account for a step limited to `limit` whose update is at most `rate` + `decay` * rms(weight)."""
-        self.since = self.since.after(limit, rate, decay)
-        self._since_sent = self._since_sent.after(limit, rate, decay)
-
-
-class _Drift(NamedTuple):
-    """Bounds on how steps changed rms(weight): at least by `cut`, or by `kept` and `travel`, whichever says more.
-
-    Attributes:
-        cut: product of 1 - limit.
-        kept: product of 1 - decay.
-        travel: sum of the updates, decay apart.
-    """
-
-    cut: float = 1.0
-    kept: float = 1.0
-    travel: float = 0.0
-
-    def after(self, limit: float, rate: float, decay: float) -> _Drift:
-        return _Drift(self.cut * max(0.0, 1 - limit), self.kept * max(0.0, 1 - decay), self.travel + rate)
-
-    def least(self, size: float) -> float:
-        return max(size * self.cut, size * self.kept - self.travel)
-
-    def most(self, size: float) -> float:
-        return size + self.travel
-
-
-def _send(tensors: list[Tensor]) -> _Sent:
-    norms = each_norm(tensors)
-    if not norms.is_cuda:
-        return _Sent(tensors, norms.to("cpu"), None)
-    host = torch.empty(norms.shape, dtype=norms.dtype, pin_memory=True)
-    host.copy_(norms, non_blocking=True)
-    arrived = torch.cuda.current_stream(norms.device).record_event()
-    return _Sent(tensors, host, arrived)
+    def _within(self, size: float | None, since: Drift, limit: float, floor: float) -> bool:
+        if size is None:
+            return False
+        return self.rate + self.decay * since.most(size) <= limit * max(since.least(size), floor)
 
 
 class _Memory:
-    """The knob, what is known of each group, and the tensors copied for the step under way."""
+    """The knob, what is known of each group, and the tensors copied for the step under way.
 
-    def __init__(self, value: float) -> None:
+    Attributes:
+        alarm: steps for which the limit acts yet, where it waits to be tripped; on the device.
+        watch: as much, or more, on the host, which must not wait to know.
+    """
+
+    def __init__(self, value: float, device: torch.device) -> None:
         self.value = value
-        self.sizes: defaultdict[tuple[int, int], _Sizes] = defaultdict(_Sizes)
+        self.sizes: defaultdict[tuple[int, int], Sizes] = defaultdict(Sizes)
         self.tensors: list[Tensor] = []
+        self.shards: list[Tensor] = []
         self.before: list[Tensor] = []
         self.roots = torch.zeros(0)
+        self.matrices = torch.zeros(0, dtype=torch.bool)
+        self.watch = 0
+        self.alarm = torch.zeros((), device=device)
 
     def copy(self, tensors: list[Tensor]) -> None:
-        alike = [(t.shape, t.dtype, t.device) for t in tensors] == [(t.shape, t.dtype, t.device) for t in self.before]
+        shards = [local(t) for t in tensors]
+        alike = [(t.shape, t.dtype, t.device) for t in shards] == [(t.shape, t.dtype, t.device) for t in self.before]
         if not alike:
             # Kept, since the same tensors are suspects for many steps.
-            self.before = [torch.empty_like(t) for t in tensors]
-            self.roots = torch.tensor([math.sqrt(t.numel()) for t in tensors], device=tensors[0].device)
-        self.tensors = tensors
-        torch._foreach_copy_(self.before, tensors)
+            self.before = [torch.empty_like(t) for t in shards]
+            self.roots = torch.tensor([math.sqrt(t.numel()) for t in tensors], device=shards[0].device)
+            self.matrices = torch.tensor([t.ndim >= 2 for t in tensors], device=shards[0].device)
+        self.tensors, self.shards = tensors, shards
+        torch._foreach_copy_(self.before, shards)
+
+    def norms(self, shards: list[Tensor]) -> Tensor:
+        """Return the norms of tensors laid out like those that were copied."""
+        return each_norm([part_of(shard, tensor) for shard, tensor in zip(shards, self.tensors, strict=True)])
 
 
 class UpdateLimit(LimitActuator):
@@ -133,6 +89,9 @@ class UpdateLimit(LimitActuator):
 
     Attributes:
         floor: least size a weight counts with, without which a tensor that starts at zero could never move.
+        trip: wait, and let everything pass, until a step would move a matrix by more than this share of its size:
+            then cut that step and those after it, until `calm` steps in a row have needed no cut. None does not wait.
+        calm: see `trip`.
         bound: greatest rms(update) / lr taken for possible under Adam. The default is the most that ordinary training
             shows; the limit may then be exceeded, after a sudden growth of all gradients, by at most h / `bound`
             with h what no sequence of gradients can exceed, (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), 7.3 at the
@@ -140,14 +99,27 @@ class UpdateLimit(LimitActuator):
 
     Raises:
         AttachError: the optimizer would undo the cut.
+        pydantic.ValidationError: it would trip within the limit.
     """
 
     high: float = 10.0
     floor: float = Field(default=1e-3, gt=0)
+    trip: float | None = Field(default=None, gt=0)
+    calm: int = Field(default=20, ge=1)
     bound: float | None = Field(default=1.0, gt=0)
 
     # After the learning rate is set, and before anything else touches the weights again.
     order: ClassVar[int] = 20
+
+    @model_validator(mode="after")
+    def _check_trip(self) -> Self:
+        if self.trip is not None and self.trip <= self.first:
+            msg = (
+                f"UpdateLimit.trip must be above start; got {self.trip:g} with a limit of {self.first:g}. "
+                "Give a start below it, or leave trip out to limit every step."
+            )
+            raise ValueError(msg)
+        return self
 
     def init(self, plant: Plant) -> _Memory:
         """Check the optimizers; the knob begins at `start`."""
@@ -159,7 +131,7 @@ class UpdateLimit(LimitActuator):
                     "undo the cut. Limit its learning rate, or use AdamW."
                 )
                 raise AttachError(msg)
-        return _Memory(self.first)
+        return _Memory(self.first, plant.device)
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the update."""
@@ -173,52 +145,80 @@ class UpdateLimit(LimitActuator):
             memory.before = []
             memory.sizes.clear()
             return
-        suspects: list[Tensor] = []
-        for place, group in zip(plant.places(), plant.groups, strict=True):
-            optimizer = plant.optimizers[place[0]]
-            if optimizer in plant.stepping:
-                suspects += self._suspects(optimizer, group, memory.sizes[place], memory.value)
+        coming = [
+            self._coming(plant.optimizers[place[0]], group, memory.sizes[place])
+            for place, group in zip(plant.places(), plant.groups, strict=True)
+            if plant.optimizers[place[0]] in plant.stepping
+        ]
+        waits = self.trip is not None and not memory.watch and not any(self._may_trip(each) for each in coming)
+        suspects = [] if waits else [p for each in coming for p in each.beyond(memory.value, self.floor)]
+        for each in coming:
+            each.sizes.step(memory.value if self.trip is None else math.inf, each.rate, each.decay)
         if suspects:
+            memory.watch = self.calm
             memory.copy([p.detach() for p in suspects])
+        elif memory.watch:
+            memory.watch -= 1
+            memory.alarm = (memory.alarm - 1).clamp(min=0)
 
     def after_step(self, plant: Plant, memory: _Memory) -> None:
         """Cut what exceeds it."""
         del plant
-        tensors, memory.tensors = memory.tensors, []
-        if not tensors:
+        if not memory.tensors:
             return
-        updates = torch._foreach_sub(tensors, memory.before)
-        moved = each_norm(updates)
-        allowed = memory.value * torch.maximum(each_norm(memory.before), self.floor * memory.roots)
+        moved = memory.norms(list(torch._foreach_sub(memory.shards, memory.before)))
+        sizes = torch.maximum(memory.norms(memory.before), self.floor * memory.roots)
+        allowed = memory.value * sizes
         within = (moved <= allowed) | ~moved.isfinite()
+        if self.trip is not None:
+            tripped = ((moved > self.trip * sizes) & memory.matrices).any() | ((memory.alarm > 0) & ~within.all())
+            memory.alarm = torch.where(tripped, float(self.calm), (memory.alarm - 1).clamp(min=0))
+            asleep = memory.alarm == 0
+            within = within | asleep
+            if at_hand(asleep) == [True]:
+                memory.watch = 0
         share = torch.where(within, 1.0, allowed / moved)
-        known = at_hand(within) or [False] * len(tensors)
+        known = at_hand(within) or [False] * len(memory.shards)
         rows = [row for row, fine in enumerate(known) if not fine]
-        _interpolate(tensors, memory.before, share, rows)
+        _interpolate(memory.shards, memory.before, share, rows)
+        memory.tensors, memory.shards = [], []
 
-    def _suspects(self, optimizer: Optimizer, group: dict[str, Any], sizes: _Sizes, limit: float) -> list[Tensor]:
-        """Return the tensors of a group whose coming update cannot be told to stay within `limit`."""
+    def save(self, plant: Plant, memory: _Memory) -> list[Any]:
+        """Return whether it has been tripped, and the bounds on the sizes by optimizer, group and place in it."""
+        sizes = [[place, size.save(_group(plant, place)["params"])] for place, size in memory.sizes.items()]
+        return [memory.watch, memory.alarm.item(), sizes]
+
+    def load(self, plant: Plant, memory: _Memory, saved: list[Any]) -> None:
+        """Continue from them."""
+        memory.watch, alarm, sizes = saved
+        memory.alarm = torch.tensor(alarm, device=plant.device)
+        memory.sizes.clear()
+        for (optimizer, number), size in sizes:
+            memory.sizes[optimizer, number].load(_group(plant, (optimizer, number))["params"], size)
+
+    def _coming(self, optimizer: Optimizer, group: dict[str, Any], sizes: Sizes) -> _Coming:
+        """Return what is known beforehand of a group's update."""
         moving = [p for p in group["params"] if p.grad is not None and p.numel()]
         rate = self._rate(optimizer, group)
-        if rate == math.inf or not moving:
-            return moving
-        sizes.refresh(moving)
+        if rate < math.inf and moving:
+            sizes.refresh(moving)
         # Coupled decay is part of the gradient, which the rule normalises.
         decay = group["lr"] * group["weight_decay"] if group.get("decoupled_weight_decay") else 0.0
-        suspects = [p for p in moving if not self._within(sizes.known.get(p), sizes.since, rate, decay, limit)]
-        sizes.step(limit, rate, decay)
-        return suspects
+        return _Coming(moving, sizes, rate, decay)
 
-    def _within(self, size: float | None, since: _Drift, rate: float, decay: float, limit: float) -> bool:
-        if size is None:
-            return False
-        return rate + decay * since.most(size) <= limit * max(since.least(size), self.floor)
+    def _may_trip(self, coming: _Coming) -> bool:
+        return self.trip is not None and any(p.ndim >= 2 for p in coming.beyond(self.trip, self.floor))
 
     def _rate(self, optimizer: Optimizer, group: dict[str, Any]) -> float:
         """Return the greatest rms(update) of the rule, decay apart; infinite where nothing is known."""
         if type(optimizer) not in {Adam, AdamW} or isinstance(group["lr"], Tensor):
             return math.inf
         return float(group["lr"] * (adam_bound(*group["betas"]) if self.bound is None else self.bound))
+
+
+def _group(plant: Plant, place: tuple[int, int]) -> dict[str, Any]:
+    optimizer, number = place
+    return plant.optimizers[optimizer].param_groups[number]
 
 
 def _interpolate(tensors: list[Tensor], before: list[Tensor], share: Tensor, rows: list[int]) -> None:

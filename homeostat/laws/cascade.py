@@ -95,7 +95,7 @@ class Cascade(Law):
         here = start if state.setpoint is None else state.setpoint
         if not first and not given.moved[0] and given.admitted[0] != state.command:
             here = fast
-        asked = Input((slow,), (wanted,), (self._clip(here),), (first,), given.elapsed)
+        asked = Input((slow,), (wanted,), (self._clip(here),), (first,), given.elapsed, given.held)
         outer = self.outer.update(state.outer, asked)
         setpoint = self._clip(outer.command[0])
         inner = self.inner.update(state.inner, given._replace(readings=(fast,), setpoints=(setpoint,)))

@@ -11,7 +11,7 @@ LARGEST = 1e100
 
 
 class Input(NamedTuple):
-    """What a law sees at one decision. Every field but `elapsed` has one entry a reading or a command.
+    """What a law sees at one decision. Every field but the last two has one entry a reading or a command.
 
     Attributes:
         readings: finite measurements, one an observer.
@@ -21,6 +21,8 @@ class Input(NamedTuple):
         moved: True where `admitted` was *found*, because the loop just started or something else moved the knob.
             A law with memory then continues from there without a bump.
         elapsed: ticks since the law was last asked, at least 1; the time that a loop was held counts.
+        held: those of them that passed while the loop was held: nothing is known of the error then, and an integral
+            that counted it would answer for the whole hold at once.
     """
 
     readings: tuple[float, ...]
@@ -28,6 +30,7 @@ class Input(NamedTuple):
     admitted: tuple[float, ...]
     moved: tuple[bool, ...]
     elapsed: int
+    held: int = 0
 
 
 class Decision(NamedTuple):

@@ -88,7 +88,7 @@ class MatrixPI(Law):
         else:
             middle = tuple((e + before) / 2 for e, before in zip(error, state.error, strict=True))
             integral = tuple(
-                bounded(tracked + bounded(rate * given.elapsed))
+                bounded(tracked + bounded(rate * (given.elapsed - given.held)))
                 for tracked, rate in zip(
                     self._track(state.integral, admitted, state.command, given),
                     _product(self.integral, middle),

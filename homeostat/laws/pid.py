@@ -37,7 +37,7 @@ class PID(Law):
 
     A positive gain raises the knob while the reading is too low. Between two decisions reading and setpoint count
     as straight lines, for which I and D are exact at any `elapsed`, regular or not (the first-order-hold
-    equivalent of the continuous law). The derivative acts on the reading alone, so a change of setpoint gives
+    equivalent of the continuous law); the time of a hold is left out of I. The derivative acts on the reading alone, so a change of setpoint gives
     no spike; b < 1 also softens its proportional kick, and b = 0 leaves it to the integral.
 
     Limits. The position is kept in full precision whatever the knob does with it, and what limits and slew took
@@ -129,7 +129,8 @@ class PID(Law):
             if self.integral_time is not None:
                 error = (self._error(reading, setpoint) + self._error(state.reading, state.setpoint)) / 2
                 # Divided before multiplied by time, so that a zero error cannot meet an infinity.
-                integral = bounded(integral + bounded(bounded(self.gain * error) / self.integral_time * given.elapsed))
+                time = given.elapsed - given.held
+                integral = bounded(integral + bounded(bounded(self.gain * error) / self.integral_time * time))
             command = bounded(proportional + integral + derivative)
         after = PIDState(integral, derivative, proportional, reading, setpoint, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": derivative})

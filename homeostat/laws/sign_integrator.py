@@ -72,7 +72,7 @@ class SignIntegrator(Law):
         """Step once with every knob."""
         admitted = tuple(map(bounded, given.admitted))
         errors = tuple(bounded(r) - bounded(y) for r, y in zip(given.setpoints, given.readings, strict=True))
-        step = bounded(self.rate * given.elapsed)
+        step = bounded(self.rate * (given.elapsed - given.held))
         steps = tuple(math.copysign(step, step * e) if abs(e) > self.dead_band else 0.0 for e in errors)
         if self.recentre:
             mean = fmean(steps)

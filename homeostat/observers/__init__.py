@@ -6,7 +6,7 @@ from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
 from homeostat.observers.observer import Observer
 from homeostat.observers.orthogonality import OrthogonalityDrift
 from homeostat.observers.spectrum import EffectiveRank
-from homeostat.observers.update import UpdateRatio
+from homeostat.observers.update import ProposedUpdateRatio, UpdateRatio
 
 __all__ = [
     "AttentionReach",
@@ -17,5 +17,6 @@ __all__ = [
     "LossTrend",
     "Observer",
     "OrthogonalityDrift",
+    "ProposedUpdateRatio",
     "UpdateRatio",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -135,3 +136,11 @@ class GeneralizationGap(Observer):
             return None
         gap = validation - training
         return gap / training if self.relative else gap
+
+    def save(self, memory: _Readers) -> float | None:
+        """Return the last training mean."""
+        return None if memory.last is None else memory.last.item()
+
+    def load(self, plant: Plant, memory: _Readers, saved: float | None) -> None:
+        """Continue from it."""
+        memory.last = None if saved is None else torch.tensor(saved, dtype=plant.dtype, device=plant.device)

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from homeostat.part import Part
 from homeostat.plant import Plant
 
-Phase = Literal["metrics", "gradients", "updates", "activations"]
+Phase = Literal["metrics", "gradients", "proposals", "updates", "activations"]
 Reduction = Literal["mean", "sum"]
 
 
@@ -21,15 +21,17 @@ class Observer(Part):
     The life of a measurement, when a loop is due at tick t:
 
     1. `prepare` arms what must be ready beforehand: for phase "activations" after the step of tick t - 1, so
-       before the forward pass of t; for "updates" before the step of tick t - 1.
+       before the forward pass of t; for "proposals" and "updates" before the step of tick t - 1.
     2. `observe` returns the number as a 0-d tensor on the device, without waiting for it: phases "metrics",
-       "gradients" and "activations" before the step of t; "updates" after the step of t - 1. None means that
-       there is nothing to read this time.
+       "gradients" and "activations" before the step of t; "proposals" right after the optimizer's own update in
+       the step of t - 1; "updates" when actuators have limited that step too. None means that there is nothing to
+       read this time.
     3. All numbers of a tick travel to the host in one vector, reduced over the process group by `reduction`.
     4. `interpret` turns the number into the reading. Whatever a reading owes to the past is kept here, in
        `history`: plain floats, equal on every rank, saved with the controller.
 
-    `memory` is this rank's scratch on the device (indices, copies, armed hooks) and is never saved.
+    `memory` is this rank's scratch on the device (indices, copies, armed hooks). It is not saved, but for what `save`
+    returns of it.
 
     Attributes:
         phase: when the observer runs within a tick.
@@ -67,3 +69,11 @@ class Observer(Part):
     def interpret(self, value: float, history: Any) -> tuple[float | None, Any]:
         """Turn a measured, reduced number into a reading; None if there is none yet."""
         return value, history
+
+    def save(self, memory: Any) -> Any:
+        """Return what the next measurements owe to earlier ones, as plain data; None for nothing."""
+        del memory
+
+    def load(self, plant: Plant, memory: Any, saved: Any) -> None:
+        """Continue from what `save` returned."""
+        del plant, memory, saved

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from homeostat.errors import AttachError
+from homeostat.norms import gathered
 from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 
@@ -45,7 +46,7 @@ class OrthogonalityDrift(Observer):
     def observe(self, plant: Plant, memory: list[str]) -> Tensor:
         """Return the drift now."""
         found = [plant.model.get_parameter(name) for name in memory]
-        drifts = torch.cat([_drift(parameter.detach()).flatten().to(plant.device) for parameter in found])
+        drifts = torch.cat([_drift(gathered(parameter.detach())).flatten().to(plant.device) for parameter in found])
         return drifts.max() if self.statistic == "max" else drifts.mean()
 
 

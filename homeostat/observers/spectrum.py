@@ -11,6 +11,7 @@ from torch import Tensor
 
 from homeostat import nn
 from homeostat.errors import AttachError
+from homeostat.norms import gathered
 from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 
@@ -74,7 +75,7 @@ class EffectiveRank(Observer):
         width = None
         if memory.dial is not None:
             width = cast("nn.Dial", plant.model.get_submodule(memory.dial)).peek()
-        matrices = [(plant.model.get_parameter(name).detach(), rows) for name, rows in memory.chosen.items()]
+        matrices = [(gathered(plant.model.get_parameter(name).detach()), rows) for name, rows in memory.chosen.items()]
         ranks = [_rank(_sampled(matrix, rows), width) for matrix, rows in matrices]
         return torch.stack([rank.to(plant.device) for rank in ranks]).mean()
 

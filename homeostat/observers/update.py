@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from homeostat.errors import AttachError
+from homeostat.norms import local
 from homeostat.observers.observer import Observer, Phase
 from homeostat.plant import Plant
 
@@ -17,6 +18,7 @@ class _Sample:
     """Which elements are looked at, and their values before the step.
 
     Attributes:
+        count: the clock's tensors when the sample was drawn; more may have come since.
         positions: places of the sampled tensors in `plant.parameters()`.
         indices: elements of each, shape (tensors, elements); padded with 0.
         weights: 1 for an element, 0 for padding, same shape.
@@ -26,7 +28,8 @@ class _Sample:
         shape: where the learning-rate schedule stands, 1 at its reference.
     """
 
-    def __init__(self, positions: list[int], indices: Tensor, weights: Tensor) -> None:
+    def __init__(self, count: int, positions: list[int], indices: Tensor, weights: Tensor) -> None:
+        self.count = count
         self.positions = positions
         self.indices = indices
         self.weights = weights
@@ -40,7 +43,7 @@ class _Sample:
             self.rows, self.mask = rows, torch.stack([self.weights[row] for row in rows])
 
     def gather(self, parameters: list[Tensor]) -> Tensor:
-        taken = [torch.take(parameters[self.positions[row]].detach(), self.indices[row]) for row in self.rows]
+        taken = [torch.take(local(parameters[self.positions[row]]).detach(), self.indices[row]) for row in self.rows]
         return torch.stack([t.to(self.weights) for t in taken])
 
 
@@ -51,6 +54,8 @@ class UpdateRatio(Observer):
     sample, drawn once from `seed`: `elements` of each tensor, at most `tensors` tensors. Measured against all
     elements (Adam, tests/observers/test_update.py): at 256 elements the error at the 95th percentile is 9 % for one
     tensor's ratio and 5 % for the median over 8 tensors; tensors that small are read exactly.
+
+    Of a sharded tensor each rank samples its own shard; the reading is the mean over the ranks.
 
     Of several optimizers only the clock's tensors are read: the others step at moments of their own, and between
     the clock's two hooks their tensors stand still.
@@ -81,32 +86,7 @@ class UpdateRatio(Observer):
 
     def init(self, plant: Plant) -> _Sample:
         """Draw the sample."""
-        # The clock's parameters come first in `plant.parameters()`.
-        clocked = [p for group in plant.optimizers[0].param_groups for p in group["params"]]
-        sizes = {
-            i: p.numel()
-            for i, p in enumerate(clocked)
-            if p.requires_grad and p.numel() and (self.vectors or p.ndim >= 2)
-        }
-        if not sizes:
-            kind = "tensors" if self.vectors else "matrices"
-            msg = (
-                f"UpdateRatio must find trainable {kind} in the optimizer; got none. Set vectors=True or drop the loop."
-            )
-            raise AttachError(msg)
-        generator = torch.Generator().manual_seed(self.seed)
-        eligible = list(sizes)
-        chosen = sorted(
-            eligible[i] for i in torch.randperm(len(eligible), generator=generator)[: self.tensors].tolist()
-        )
-        width = min(self.elements, max(sizes[i] for i in chosen))
-        indices = torch.zeros(len(chosen), width, dtype=torch.int64)
-        weights = torch.zeros(len(chosen), width)
-        for row, i in enumerate(chosen):
-            drawn = _draw(sizes[i], width, generator)
-            indices[row, : len(drawn)] = drawn
-            weights[row, : len(drawn)] = 1.0
-        return _Sample(chosen, indices.to(plant.device), weights.to(plant.device))
+        return self._sample(plant, len(_clocked(plant)))
 
     def prepare(self, plant: Plant, memory: _Sample) -> None:
         """Keep the sampled elements as they are before the step."""
@@ -114,7 +94,7 @@ class UpdateRatio(Observer):
         with_gradient = [row for row, i in enumerate(memory.positions) if parameters[i].grad is not None]
         # With a closure the gradients come inside the step.
         memory.select(with_gradient or list(range(len(memory.positions))))
-        memory.before = memory.gather(parameters)
+        memory.before = memory.gather(parameters) if memory.rows else None
         memory.shape = plant.schedule() if self.schedule else 1.0
 
     def observe(self, plant: Plant, memory: _Sample) -> Tensor | None:
@@ -127,6 +107,56 @@ class UpdateRatio(Observer):
         ratios = _rms(update, memory.mask) / _rms(before, memory.mask).clamp(min=self.floor)
         reading = ratios.mean() if self.statistic == "mean" else _median(ratios)
         return reading / memory.shape
+
+    def save(self, memory: _Sample) -> int:
+        """Return how many tensors the sample was drawn from: groups added later are not in it."""
+        return memory.count
+
+    def load(self, plant: Plant, memory: _Sample, saved: int) -> None:
+        """Draw the same sample again."""
+        if saved != memory.count:
+            vars(memory).update(vars(self._sample(plant, saved)))
+
+    def _sample(self, plant: Plant, count: int) -> _Sample:
+        # The clock's parameters come first in `plant.parameters()`.
+        eligible = {
+            i: local(p).numel()
+            for i, p in enumerate(_clocked(plant)[:count])
+            if p.requires_grad and p.numel() and (self.vectors or p.ndim >= 2)
+        }
+        if not eligible:
+            kind = "tensors" if self.vectors else "matrices"
+            msg = (
+                f"UpdateRatio must find trainable {kind} in the optimizer; got none. Set vectors=True or drop the loop."
+            )
+            raise AttachError(msg)
+        # A rank's shard may be empty.
+        sizes = {i: size for i, size in eligible.items() if size}
+        generator = torch.Generator().manual_seed(self.seed)
+        places = list(sizes)
+        chosen = sorted(places[i] for i in torch.randperm(len(places), generator=generator)[: self.tensors].tolist())
+        width = min(self.elements, max((sizes[i] for i in chosen), default=0))
+        indices = torch.zeros(len(chosen), width, dtype=torch.int64)
+        weights = torch.zeros(len(chosen), width)
+        for row, i in enumerate(chosen):
+            drawn = _draw(sizes[i], width, generator)
+            indices[row, : len(drawn)] = drawn
+            weights[row, : len(drawn)] = 1.0
+        return _Sample(count, chosen, indices.to(plant.device), weights.to(plant.device))
+
+
+class ProposedUpdateRatio(UpdateRatio):
+    """Measures what `UpdateRatio` would without a limit on the update: the optimizer's own step, before it is cut.
+
+    A loop that steers the rate behind an `UpdateLimit` needs it: what the limit lets through says nothing of how far
+    the rate is off.
+    """
+
+    phase: ClassVar[Phase] = "proposals"
+
+
+def _clocked(plant: Plant) -> list[Tensor]:
+    return [p for group in plant.optimizers[0].param_groups for p in group["params"]]
 
 
 def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ from homeostat.observers import AttentionReach, GradientNorm, Loss, UpdateRatio
 from homeostat.profile import Profile
 from homeostat.sinks import JsonLines
 from tests.system.test_idle import inventory
+from tests.test_trace import Memory
 from tests.training import Training, every_loop
 
 BASE = RotaryBase(low=10, high=1e6)
@@ -216,4 +217,23 @@ def test_a_sink_that_cannot_open_leaves_nothing(tmp_path):
     homeostat = Homeostat(every_loop(), sinks=[JsonLines(tmp_path / "trace.jsonl")])
     with pytest.raises(HomeostatError, match="must be a trace"):
         homeostat.attach(training.model, training.optimizer)
+    assert inventory(training) == before
+
+
+def test_a_sink_that_cannot_open_closes_those_before_it():
+    class Watched(Memory):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    class Broken(Watched):
+        def open(self, _):
+            raise OSError("no space left")
+
+    training, sinks = Training(), [Watched(), Broken(), Watched()]
+    before = inventory(training)
+    with pytest.raises(OSError, match="no space left"):
+        Homeostat([integral()], sinks=sinks).attach(training.model, training.optimizer)
+    assert [sink.closed for sink in sinks] == [True, False, False]
     assert inventory(training) == before

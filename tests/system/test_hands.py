@@ -1,0 +1,186 @@
+"""Who moves the knobs: the law, an operator, or nobody where the controller only advises."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from homeostat import CoupledLoop, HomeostatError, Loop
+from homeostat.actuators import AttentionWindow, Dial, LearningRate, RotaryBase
+from homeostat.laws import PID, MatrixPI, Schedule
+from homeostat.observers import GradientNorm, Loss
+from homeostat.profile import Profile
+from tests.harness import same
+from tests.system.test_idle import inventory
+from tests.training import Training, every_loop
+
+BASE = RotaryBase(low=10, high=1e6)
+
+
+def steered(**fields: object) -> Loop:
+    law = PID(gain=0.5, integral_time=5.0)
+    return Loop(**{"observer": Loss(), "law": law, "actuator": BASE, "setpoint": 2.0, "every": 1, **fields})
+
+
+def test_advice_is_decided_and_recorded_and_nothing_is_written():
+    alone, advised = Training().run(12), Training()
+    homeostat = advised.attach(every_loop(), advise=True)
+    knobs = homeostat.knobs
+    advised.run(12)
+    assert advised.losses == alone.losses
+    assert same(advised.state(), alone.state())
+    assert homeostat.knobs == knobs
+    for name in homeostat.trace.loops:
+        columns = homeostat.trace.loop(name)
+        assert columns["advised"].tolist() == [1.0] * len(columns["tick"])
+        assert set(columns["delivered.0"]) == {knobs[name][0]}
+    moves = [name for name in knobs if (homeostat.trace.loop(name)["admitted.0"] != knobs[name][0]).any()]
+    assert len(moves) >= 9, "the laws must have wanted to move, or the test shows nothing"
+    homeostat.detach()
+    assert inventory(advised) == inventory(alone)
+
+
+def test_advice_starts_from_where_the_knob_is_each_time():
+    training = Training()
+    rising = Schedule(profile=Profile(points=((0, math.log(200.0)),)))
+    slow = BASE.model_copy(update={"slew": 0.1})
+    homeostat = training.attach([Loop(Loss(), rising, slow, every=1)], advise=True)
+    training.run(2)
+    training.model.rotary_base.set(150.0)
+    training.run(1)
+    admitted = homeostat.trace.loop("rotary_base")["admitted.0"].tolist()
+    assert admitted == pytest.approx([100 * math.exp(0.1), 100 * math.exp(0.1), 150 * math.exp(0.1)])
+
+
+def test_an_overridden_knob_stays_and_the_loop_goes_on_measuring():
+    training = Training()
+    homeostat = training.attach([steered()])
+    training.run(3)
+    homeostat.override("rotary_base", 5000.0)
+    assert training.model.rotary_base.value == 5000.0
+    training.run(4)
+    assert homeostat.knobs == {"rotary_base": (5000.0,)}
+    columns = homeostat.trace.loop("rotary_base")
+    assert columns["override"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert columns["external"].tolist() == [0] * 7
+    assert not math.isnan(columns["reading.0"][-1])
+    assert [event.text for event in homeostat.trace.events[1:]] == ["loop 'rotary_base' overridden by hand: (5000.0,)"]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_it_is_handed_back_without_a_bump(every):
+    training = Training()
+    # The integral moves a thousandth of the error a tick; the proportional part would be a jump of its own.
+    law = PID(gain=1.0, integral_time=1000.0)
+    homeostat = training.attach([steered(law=law, every=every)])
+    training.run(6)
+    homeostat.override("rotary_base", 5000.0)
+    training.run(9)
+    homeostat.hand_back("rotary_base")
+    training.run(2 * every)
+    columns = homeostat.trace.loop("rotary_base")
+    first = columns["override"].tolist().index(1.0)
+    after = first + int(columns["override"].sum())
+    moved = math.log(columns["delivered.0"][after] / 5000.0)
+    # The change of the reading since the decision before, and one step of the integral.
+    change = columns["reading.0"][after - 1] - columns["reading.0"][after]
+    assert moved == pytest.approx(change, abs=0.01)
+    assert columns["external"][after] == 0
+    assert homeostat.trace.events[-1].text == "loop 'rotary_base' handed back"
+
+
+@pytest.mark.parametrize("values", [(5.0,), (2e6,), (math.nan,), (100.0, 100.0), ()])
+def test_an_override_outside_the_limits_is_refused_and_changes_nothing(values):
+    training = Training()
+    homeostat = training.attach([steered()])
+    with pytest.raises(HomeostatError, match=r"must lie in \[10, 1e\+06\]; got"):
+        homeostat.override("rotary_base", *values)
+    assert training.model.rotary_base.value == 100.0
+    training.run(2)
+    assert homeostat.trace.loop("rotary_base")["override"].tolist() == [0, 0]
+
+
+def test_an_override_of_a_loop_that_is_not_there_and_of_one_that_only_advises_is_refused():
+    homeostat = Training().attach([steered()])
+    with pytest.raises(HomeostatError, match="one of rotary_base; got 'base'"):
+        homeostat.override("base", 100.0)
+    with pytest.raises(HomeostatError, match="one of rotary_base; got 'base'"):
+        homeostat.hand_back("base")
+    advising = Training().attach([steered()], advise=True)
+    with pytest.raises(HomeostatError, match="must be moved by a controller that acts"):
+        advising.override("rotary_base", 100.0)
+
+
+def test_all_knobs_of_a_coupled_loop_and_one_within_the_step_are_overridden():
+    rows = ((0.1, 0.0), (0.0, 0.1))
+    loop = CoupledLoop(
+        observers=(Loss(), GradientNorm()),
+        law=MatrixPI(gain=rows, integral=rows, tracking_time=5.0),
+        actuators=(LearningRate(low=0.1, high=10), Dial(dials="loss_weight", low=0, high=9)),
+        setpoints=(1.0, 1.0),
+        every=1,
+        name="both",
+    )
+    training, seen = Training(), []
+    homeostat = training.attach([loop])
+    training.optimizer.register_step_post_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+    homeostat.override("both", 4.0, 2.0)
+    training.run(2)
+    assert homeostat.knobs == {"both": (4.0, 2.0)}
+    assert training.model.loss_weight.value == 2.0
+
+
+def test_a_quantised_knob_may_be_overridden_between_its_steps():
+    training = Training()
+    window = AttentionWindow(low=0, high=64, quantum=16)
+    homeostat = training.attach([steered(law=PID(gain=-0.1, integral_time=50.0), actuator=window)])
+    homeostat.override("attention_window", 9.0)
+    training.run(2)
+    homeostat.hand_back("attention_window")
+    training.run(2)
+    assert training.model.attention_window.value == 9
+
+
+def test_an_override_outlives_a_checkpoint():
+    first, second = Training(), Training()
+    homeostat = first.attach([steered()])
+    first.run(2)
+    homeostat.override("rotary_base", 5000.0)
+    first.run(2)
+    resumed = second.attach([steered()])
+    resumed.load_state_dict(json.loads(json.dumps(homeostat.state_dict())))
+    assert second.model.rotary_base.value == 5000.0
+    second.run(2)
+    assert resumed.trace.loop("rotary_base")["override"].tolist() == [1, 1]
+    resumed.hand_back("rotary_base")
+    second.run(2)
+    assert resumed.trace.loop("rotary_base")["override"].tolist() == [1, 1, 0, 0]
+    resumed.detach()
+    assert second.model.rotary_base.value == 100.0
+
+
+def test_the_state_rides_in_the_optimizers_own(tmp_path):
+    first, second, third = Training(), Training(), Training()
+    homeostat = first.attach(every_loop(), in_optimizer=True)
+    first.run(7)
+    torch.save(first.optimizer.state_dict(), tmp_path / "optimizer.pt")
+    saved = torch.load(tmp_path / "optimizer.pt", weights_only=True)
+    resumed = second.attach(every_loop(), in_optimizer=True)
+    second.optimizer.load_state_dict(saved)
+    assert resumed.state_dict() == homeostat.state_dict()
+    # Neither needs the other: a plain run loads it, and a plain checkpoint is loaded.
+    third.optimizer.load_state_dict(saved)
+    second.optimizer.load_state_dict(third.optimizer.state_dict())
+    assert resumed.state_dict() == homeostat.state_dict()
+    homeostat.detach()
+    assert "homeostat" not in first.optimizer.state_dict()
+
+
+def test_a_failed_attach_leaves_no_state_riding():
+    training = Training()
+    with pytest.raises(HomeostatError):
+        training.attach([steered(actuator=Dial(dials="no", low=0, high=1))], in_optimizer=True)
+    assert "homeostat" not in training.optimizer.state_dict()
