@@ -42,12 +42,13 @@ def pid_pulse(gains: Gains, every: int, *, derivative_filter: float = 8.0) -> Pu
     """
     gain, reset, rate = gains
     kept = math.exp(-every * derivative_filter / rate) if rate else 0.0
-    half = 0.0 if math.isinf(reset) else every / (2 * reset)
     difference, lag = np.array([1.0, -1.0]), np.array([1.0, -kept])
-    integral = half * np.convolve([1.0, 1.0], lag)
-    derivative = rate * (1 - kept) / every * np.convolve(difference, difference)
-    whole = np.convolve(difference, lag)
-    return Pulse(gain * (whole + integral + derivative), whole)
+    rated = lag + rate * (1 - kept) / every * difference
+    if math.isinf(reset):
+        # With the integrator's pole and zero both kept, a loop of P or PD would count as unstable.
+        return Pulse(gain * rated, lag)
+    integral = every / (2 * reset) * np.convolve([1.0, 1.0], lag)
+    return Pulse(gain * (np.convolve(difference, rated) + integral), np.convolve(difference, lag))
 
 
 def series(first: Pulse, second: Pulse) -> Pulse:

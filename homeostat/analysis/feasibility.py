@@ -1,0 +1,52 @@
+"""Whether a setpoint can be reached, before a loop is closed."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from homeostat.dynamics.fit import Model
+from homeostat.dynamics.model import IntegratorModel
+
+
+class Feasibility(NamedTuple):
+    """What limits allow.
+
+    Attributes:
+        feasible: whether the setpoint can be held.
+        lowest: least reading that can be held.
+        highest: greatest reading that can be held.
+        knob: position that holds the setpoint (of an integrator: any reading); outside the limits if infeasible, NaN
+            where no position does.
+        reason: one sentence.
+    """
+
+    feasible: bool
+    lowest: float
+    highest: float
+    knob: float
+    reason: str
+
+
+def feasibility(model: Model, setpoint: float, *, low: float, high: float) -> Feasibility:
+    """Tell whether `setpoint` can be held by a knob between `low` and `high`, in the actuator's coordinate.
+
+    A self-regulating plant rests at offset + gain knob. An integrator can be brought anywhere, and held there, if
+    its balance lies strictly between the limits; else it runs to one side.
+    """
+    if low >= high:
+        msg = f"low must be below high; got {low:g} and {high:g}. Swap or widen them."
+        raise ValueError(msg)
+    if isinstance(model, IntegratorModel):
+        knob = model.balance if model.slope else math.nan
+        reached = (-math.inf, math.inf) if low < knob < high else (math.nan, math.nan)
+        feasible = low < knob < high
+        where = "can be held" if feasible else "runs away whatever the knob does"
+        reason = f"The reading stands still at knob {knob:.4g}, limits [{low:.4g}, {high:.4g}]: it {where}."
+        return Feasibility(feasible, *reached, knob, reason)
+    lowest, highest = sorted((model.offset + model.gain * low, model.offset + model.gain * high))
+    knob = (setpoint - model.offset) / model.gain if model.gain else math.nan
+    feasible = lowest <= setpoint <= highest
+    reason = f"Limits [{low:.4g}, {high:.4g}] hold readings in [{lowest:.4g}, {highest:.4g}]; wanted {setpoint:.4g}"
+    reason += "." if feasible else f", which needs the knob at {knob:.4g}. Widen the limits or move the setpoint."
+    return Feasibility(feasible, lowest, highest, knob, reason)

@@ -1,0 +1,90 @@
+"""From a plant's model, or from records of it, to a controller with predicted margins."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from homeostat.analysis.stability import margins
+from homeostat.dynamics.design import Rule, design
+from homeostat.dynamics.fit import Fit, Model
+from homeostat.dynamics.identification import identify
+from homeostat.dynamics.margins import Margins
+from homeostat.dynamics.recording import Recording
+from homeostat.errors import AnalysisError
+from homeostat.laws import PID
+
+# More than this amplifies disturbances near one frequency by so much that a small change of the plant is too much.
+GREATEST_SENSITIVITY = 2.5
+# What a `Loop` takes by default.
+USUAL_EVERY = 10
+
+
+class Tuning(NamedTuple):
+    """A controller, and what is to be expected of it.
+
+    Attributes:
+        law: to be put in a loop that decides every `every` ticks.
+        every: for which it was tuned.
+        model: on which.
+        margins: of the law on the model.
+        fit: how sure the model is; None where a model was given.
+    """
+
+    law: PID
+    every: int
+    model: Model
+    margins: Margins
+    fit: Fit | None
+
+
+def tune(
+    source: Model | Fit | Recording,
+    *,
+    rule: Rule = "iae",
+    every: int | None = None,
+    closed_loop_time: float | None = None,
+    damping: float = 0.7,
+    log_error: bool = False,
+) -> Tuning:
+    """Return a PID for a plant, with its predicted margins.
+
+    The rules: "iae", the least absolute error over a change of setpoint and one of load with Ms at most 1.8, found
+    numerically; "simc" and "simc_pid" (Skogestad); "lambda"; "pole_placement". All count the hold between decisions
+    as dead time.
+
+    Args:
+        source: a model, a fit by `identify`, or a `Recording`, which is identified first.
+        rule: one of the above.
+        every: ticks between two decisions; by default those of the recording, 10 for a model.
+        closed_loop_time: wanted time constant of the closed loop in ticks; not for "iae".
+        damping: of the poles that "pole_placement" places.
+        log_error: for a model of the reading's logarithm (`Recording` with `log_reading`).
+
+    Raises:
+        AnalysisError: the recording does not hold a model, the rule cannot serve this plant, or the loop would be
+            unstable, fragile (Ms above 2.5), or unsafe for dead times within the model's confidence interval.
+    """
+    if every is None:
+        every = source.every if isinstance(source, Recording) else USUAL_EVERY
+    fit = identify(source) if isinstance(source, Recording) else source if isinstance(source, Fit) else None
+    model = source if isinstance(source, Model) else fit.model if fit else None
+    if model is None:
+        msg = f"tune must be given a model, a Fit or a Recording; got {type(source).__name__}. Use Recording.of."
+        raise AnalysisError(msg)
+    gains = design(model, rule=rule, every=every, closed_loop_time=closed_loop_time, damping=damping)
+    law = PID(**gains._asdict(), log_error=log_error)
+    expected = margins(law, model, every=every)
+    if not expected.stable or expected.sensitivity > GREATEST_SENSITIVITY:
+        msg = (
+            f"A tuned loop must be stable with Ms at most {GREATEST_SENSITIVITY}; got "
+            f"{f'Ms {expected.sensitivity:.2g}' if expected.stable else 'an unstable one'} from the rule {rule!r}. "
+            "Choose a longer closed_loop_time, or the rule 'iae'."
+        )
+        raise AnalysisError(msg)
+    if fit and (doubt := fit.intervals["dead_time"].high - model.dead_time) > expected.delay:
+        msg = (
+            f"The dead time must be known better than the delay margin; got {model.dead_time:.3g} + {doubt:.2g} ticks "
+            f"for a margin of {expected.delay:.2g}. Record for longer, or move the knob further."
+        )
+        raise AnalysisError(msg)
+    return Tuning(law, every, model, expected, fit)
