@@ -61,18 +61,18 @@ def response(tick: Array, errors: Array, *, at: float, until: float = math.inf, 
         errors: setpoint minus reading, or the difference of their logarithms, shape (n,), finite.
         at: tick of the change.
         until: tick at which the next thing happens; left out itself.
-        band: half width of the settling band; by default 2 % of the peak, or 3 standard deviations of the noise before
-            `at` (`Forecast.noise`) where that is more and 20 decisions tell it.
+        band: half width of the settling band; by default 2 % of the peak, or 3 standard deviations of the noise since
+            the change (`Forecast.noise`) where that is more and 20 decisions tell it.
 
     Raises:
         ValueError: errors that do not fit the ticks or are not finite, or none between `at` and `until`.
     """
     _refuse_unfit(tick, errors, at, until)
-    before, after = errors[tick < at], (tick >= at) & (tick < until)
+    after = (tick >= at) & (tick < until)
     e, t = errors[after], tick[after]
     peak = float(np.abs(e).max())
     if band is None:
-        noise = forecast(before).noise if len(before) >= FEWEST else 0.0
+        noise = forecast(e).noise if len(e) >= FEWEST else 0.0
         band = max(SETTLED * peak, SIGMAS * noise)
     first = int(np.abs(e).argmax())
     beyond = max(0.0, float((-np.sign(e[first]) * e[first:]).max()))
