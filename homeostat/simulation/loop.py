@@ -48,6 +48,7 @@ class SimulatedLoop:
         self._latched: dict[int, float] = {}
         self._asked: int | None = None
         self._decided: int | None = None
+        self._held = False
         self.command = self.admitted = self.delivered = start
 
     def decide(self, tick: int, seen: Readings, wanted: Vector) -> None:
@@ -59,8 +60,9 @@ class SimulatedLoop:
         readings = tuple([self._latched[i] for i in range(len(seen))])
         command = self._ask(tick, readings, wanted)
         if command is None:
-            self.command = self.admitted
+            self.command, self._held = self.admitted, True
         else:
+            self._held = False
             self._move(command, self._since(self._decided, tick))
         self._decided = tick
 
@@ -68,8 +70,10 @@ class SimulatedLoop:
         """Return the law's command; None where it cannot be asked, or answers with no number."""
         if not all(map(math.isfinite, readings)):
             return None
-        moved = (self._decided is None,) * len(self._knobs)
-        given = Input(readings, wanted, self.admitted, moved, self._since(self._asked, tick))
+        moved = (self._asked is None,) * len(self._knobs)
+        elapsed = self._since(self._asked, tick)
+        held = max(0, elapsed - self._since(self._decided, tick)) if self._held else 0
+        given = Input(readings, wanted, self.admitted, moved, elapsed, held)
         command, memory, _ = self._law.update(self._memory, given)
         if not all(map(math.isfinite, command)):
             return None

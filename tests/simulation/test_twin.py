@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from homeostat import CoupledLoop, Homeostat
 from homeostat.actuators import Actuator
-from homeostat.laws import PID, Chain, Law, LossRatchet, MatrixPI, Median
+from homeostat.laws import PID, Chain, Decision, Input, Law, LossRatchet, MatrixPI, Median
 from homeostat.observers import Loss
 from homeostat.plant import Plant
 from homeostat.simulation import (
@@ -74,7 +74,7 @@ def train(
     )
     optimizer = SGD(model.parameters(), lr=0.1)
     homeostat = Homeostat([loop]).attach(model, optimizer)
-    noise = np.random.default_rng(seed).standard_normal((TICKS, plant.draws))
+    noise = np.random.default_rng(seed).standard_normal((plant.draws, TICKS)).T
     state, stood = plant.init(), []
     for tick in range(TICKS):
         draws = tuple(noise[tick].tolist())
@@ -89,7 +89,20 @@ def train(
     return homeostat.trace.loop("twin"), stood
 
 
+class Told(Law):
+    """Answers with all that it was told, so that none of it may differ."""
+
+    def init(self) -> tuple[()]:
+        return ()
+
+    def update(self, state: Any, given: Input) -> Decision:
+        error = given.setpoints[0] - given.readings[0]
+        told = 0.9 * given.admitted[0] + given.moved[0] + 0.01 * given.elapsed - 0.03 * given.held
+        return Decision((told + 0.1 * error,), state, {})
+
+
 SCALAR = [
+    Told(),
     PID(gain=0.8, integral_time=6.0, derivative_time=2.0, setpoint_weight=0.7),
     PID(gain=-3.0, integral_time=2.0, dead_band=0.1),
     PID(gain=1.5),
