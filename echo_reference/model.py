@@ -164,7 +164,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
                 f"{input_features.shape[2] / FRAMES_PER_SECOND:g} s. Cut it, or use a model with a larger n_audio_ctx."
             )
         lengths = feature_lengths if self.config.mask_audio else None
-        audio, mask = self.encoder(input_features, lengths, self._shared_rotation())
+        audio, mask = self.encoder(input_features, lengths, self.shared_rotation())
         return audio, None if mask is None else mask.sum(-1)
 
     def forward(
@@ -236,7 +236,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             first = first.clone()
         mask = None if lengths is None else valid(lengths, audio.shape[1])
         sources = [Source(*read, mask) for read in self._read(audio, cache)]
-        hidden = self.decoder(tokens, sources, Place(own, first), self._shared_rotation(), Heard(audio, mask))
+        hidden = self.decoder(tokens, sources, Place(own, first), self.shared_rotation(), Heard(audio, mask))
         logits: Tensor = self.proj_out(hidden)
         return logits
 
@@ -251,7 +251,8 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         defects = [module.defect() for module in self.modules() if isinstance(module, Rotation)]
         return torch.stack(defects).sum() if defects else torch.zeros((), device=self.device)
 
-    def _shared_rotation(self) -> Tensor | None:
+    def shared_rotation(self) -> Tensor | None:
+        """The model's one rotation, where it has one."""
         return None if self.shared is None else compose([self.shared.rotation])[0]
 
     def _read(self, audio: Tensor, cache: EncoderDecoderCache | None) -> list[tuple[Tensor, Tensor]]:

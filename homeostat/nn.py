@@ -30,6 +30,8 @@ class Dial(nn.Module):
         low: least value that the module can make use of; an actuator's own limits are narrowed to it.
         high: greatest such value.
         integer: hold an int64 instead of a float32.
+        quantum: for a dial that decides a shape; `quanta` is then the value in these, rounded up. A compiled model
+            that reads `quanta`, and no `value`, is compiled anew only where it changes.
 
     Raises:
         ValueError: the value lies outside its range.
@@ -37,7 +39,15 @@ class Dial(nn.Module):
 
     position: Tensor
 
-    def __init__(self, value: float, *, low: float = -math.inf, high: float = math.inf, integer: bool = False) -> None:
+    def __init__(
+        self,
+        value: float,
+        *,
+        low: float = -math.inf,
+        high: float = math.inf,
+        integer: bool = False,
+        quantum: float | None = None,
+    ) -> None:
         if not low <= value <= high:
             msg = f"A dial must start within [{low:g}, {high:g}]; got {value:g}. Start it inside, or widen its range."
             raise ValueError(msg)
@@ -49,6 +59,8 @@ class Dial(nn.Module):
         self.reads = 0
         # Rounded from the start, so that writing the dial where it stands changes nothing.
         self._value = self._rounded(value)
+        self.quantum = quantum
+        self.quanta = self._count()
         self.register_buffer("position", self._tensor(torch.get_default_device()), persistent=False)
 
     def forward(self) -> Tensor:
@@ -72,12 +84,16 @@ class Dial(nn.Module):
         """Move the dial; returns the value it really holds after rounding to its own type."""
         value = self._rounded(value)
         self._value = value
+        self.quanta = self._count()
         self.position.fill_(value)
         return value
 
     def reset(self) -> None:
         """Return to the initial value, also after the buffer was materialised with arbitrary content."""
         self.set(self.initial)
+
+    def _count(self) -> int:
+        return 0 if self.quantum is None else math.ceil(self._value / self.quantum)
 
     def _rounded(self, value: float) -> float:
         return float(round(value)) if self.integer else torch.tensor(value, dtype=torch.float32, device="cpu").item()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +15,8 @@ from echo_reference.modules.shape import split
 ScoreByDistance = Callable[[Tensor], Tensor]
 """Maps signed distances (R,) to scores (H, R)."""
 
-_QUANTUM = 16
+QUANTUM = 16
+"""Blocks are multiples of this long, so that a window which moves seldom changes a shape."""
 # Finite, because a padded query whose whole window is padding would otherwise become NaN. Beside any real
 # score its weight underflows to exactly 0.
 _PADDED = -1e9
@@ -24,13 +24,13 @@ _PADDED = -1e9
 _SHORTEST_BLOCKED = 192
 
 
-def block_span(window: float, length: int) -> int | None:
-    """The block length for a window, or None where one product over all keys serves better.
+def block_span(quanta: int, length: int) -> int | None:
+    """The block length for a window of so many quanta, or None where one product over all keys serves better.
 
     The span is the least multiple of 16 not below the window, so that a query's own block and its two
     neighbours hold all it may see. span * 3 >= length leaves nothing to save.
     """
-    span = _QUANTUM * max(1, math.ceil(window / _QUANTUM))
+    span = QUANTUM * max(1, quanta)
     return None if length < _SHORTEST_BLOCKED or span * 3 >= length else span
 
 

@@ -90,7 +90,7 @@ class SelfAttention(nn.Module):
 
     Args:
         spec: the stack's shape.
-        window: the dial, in positions.
+        window: the dial, in positions, with `QUANTUM` as its quantum.
     """
 
     def __init__(self, spec: StackSpec, window: Dial) -> None:
@@ -184,7 +184,7 @@ class SelfAttention(nn.Module):
         near, far = slice(0, self.local_heads), slice(self.local_heads, count)
         parts = []
         if self.local_heads:
-            span = block_span(self.window.value, length)
+            span = block_span(self.window.quanta, length)
             local = (heads.pick(near), lambda r: self.score(r, near), key_mask)
             parts.append(attend_scored(*local) if span is None else attend_blocked(*local, span))
         if self.local_heads < count:

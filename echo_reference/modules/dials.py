@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from echo_reference.modules.attend import QUANTUM
 from homeostat.nn import Dial, Dropout
 
 
@@ -35,7 +36,7 @@ class EchoDials(nn.Module):
     ) -> None:
         super().__init__()
         self.rotary_base = Dial(rotary_base, low=1.0)
-        self.attention_window = Dial(attention_window, low=0.0)
+        self.attention_window = Dial(attention_window, low=0.0, quantum=QUANTUM)
         self.rotation_penalty = Dial(rotation_penalty)
         self.embedding_width = Dial(embedding_width, low=1.0, high=width)
         self.ctc_weight = Dial(ctc_weight)

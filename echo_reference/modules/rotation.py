@@ -44,16 +44,22 @@ def _planes(width: int) -> tuple[tuple[int, ...], ...]:
     return tuple(rounds)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _tables(width: int, rounds: int) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Each feature's partner, and the number of its plane, in each round."""
+    return givens_schedule(width)[:rounds], _planes(width)[:rounds]
+
+
 def givens_matrices(angles: Tensor) -> Tensor:
     """Each round's product of plane rotations as one matrix: (..., rounds, D / 2) to (..., rounds, D, D).
 
     Angles are in the order of the planes' lower feature. A vector times a round's matrix turns in its planes.
     """
     rounds, width = angles.shape[-2], 2 * angles.shape[-1]
-    schedule = givens_schedule(width)[:rounds]
+    schedule, planes = _tables(width, rounds)
     partner = torch.tensor(schedule, device=angles.device).view(rounds, width)
     feature = torch.arange(width, device=angles.device)
-    plane = torch.tensor(_planes(width)[:rounds], device=angles.device).view(rounds, width)
+    plane = torch.tensor(planes, device=angles.device).view(rounds, width)
     index = plane.expand(*angles.shape[:-1], width)
     full = angles.gather(-1, index)[..., None, :]
     sign = torch.where(feature < partner, -1.0, 1.0).to(angles.dtype)[:, None]

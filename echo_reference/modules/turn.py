@@ -19,7 +19,11 @@ def turn(qk_BT2HD: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
         qk_BT2HD: queries and keys of a joint projection.
         angles: one set of angles for each of G consecutive groups of heads.
     """
-    q, k = cast("tuple[Tensor, Tensor]", _Turn.apply(qk_BT2HD, angles))  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():  # a compiler fuses the plain formula, and cannot see into the other
+        cos, sin = _factors(angles, qk_BT2HD.dtype)
+        q, k = (_plain(x, cos, sin).flatten(1, 2) for x in _heads_first(qk_BT2HD, len(angles)))
+    else:
+        q, k = cast("tuple[Tensor, Tensor]", _Turn.apply(qk_BT2HD, angles))  # type: ignore[no-untyped-call]
     return q, k
 
 

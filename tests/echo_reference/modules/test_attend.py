@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from echo_reference.modules.attend import Heads, attend_blocked, attend_global, attend_scored, block_span
+from echo_reference.modules.attend import QUANTUM, Heads, attend_blocked, attend_global, attend_scored, block_span
 from echo_reference.modules.distance import RelativeBias, causal_score, distances, spread, window_score
+from homeostat.nn import Dial
 
 
 def heads(length: int, seed: int = 0) -> Heads:
@@ -82,7 +83,11 @@ def test_the_bias_is_zero_beyond_its_reach_and_has_the_entries_it_needs() -> Non
 
 
 def test_short_or_wide_takes_one_product_and_long_takes_blocks() -> None:
-    assert block_span(16.0, 100) is None
-    assert block_span(100.0, 300) is None
-    assert block_span(16.0, 300) == 16
-    assert block_span(16.5, 300) == 32
+    def span(window: float, length: int) -> int | None:
+        return block_span(Dial(window, quantum=QUANTUM).quanta, length)
+
+    assert span(16.0, 100) is None
+    assert span(100.0, 300) is None
+    assert span(0.0, 300) == 16
+    assert span(16.0, 300) == 16
+    assert span(16.5, 300) == 32
