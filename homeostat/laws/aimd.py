@@ -21,11 +21,11 @@ class AIMD(Law):
     u <- u + increase * elapsed, or on too high a reading u <- floor + factor * (u - floor), from the admitted position.
     For a knob on a linear scale that asks for as much as the run will bear (a batch, a loss scale, a concurrency): it
     probes slowly and retreats at once. After a cut it waits `pause` ticks before it may cut again, so that one overload
-    that is seen late is not answered twice.
+    that is seen late is not answered twice. The time of a hold is no time to rise in.
 
-    Bound. If the reading is too high exactly while u > c, then from the first cut on
-    floor + factor (c - floor) <= u <= c + increase * elapsed (with no delay): a sawtooth with mean about
-    (1 + factor) / 2 of c over the floor.
+    Bound. If the reading is too high exactly while u > c, then once u has been cut below c + increase * elapsed it
+    keeps within floor + factor (c - floor) <= u <= c + increase * elapsed: a sawtooth with mean about (1 + factor) / 2
+    of c over the floor.
 
     Attributes:
         increase: step up in a tick, in knob coordinate.
@@ -53,10 +53,11 @@ class AIMD(Law):
     def update(self, state: AIMDState, given: Input) -> Decision:
         """Raise, wait or cut."""
         admitted = bounded(given.admitted[0])
-        if state.pause > given.elapsed:
-            return Decision((admitted,), AIMDState(state.pause - given.elapsed), {})
+        time = given.elapsed - given.held
+        if state.pause > time:
+            return Decision((admitted,), AIMDState(state.pause - time), {})
         if given.readings[0] > given.setpoints[0]:
             step = (self.factor - 1.0) * max(0.0, admitted - self.floor)
             return Decision((bounded(admitted + step),), AIMDState(self.pause), {"step": step})
-        step = bounded(self.increase * (given.elapsed - state.pause))
+        step = bounded(self.increase * (time - state.pause))
         return Decision((bounded(admitted + step),), AIMDState(), {"step": step})

@@ -79,8 +79,10 @@ class FeedForward(Law):
 
     def update(self, state: FeedForwardState, given: Input) -> Decision:
         """Decide once."""
-        moved = (state.start is None,)
-        ahead = self.forward.update(state.forward, Input(given.readings[-1:], (), (state.added,), moved, given.elapsed))
+        disturbance = given._replace(
+            readings=given.readings[-1:], setpoints=(), admitted=(state.added,), moved=(state.start is None,)
+        )
+        ahead = self.forward.update(state.forward, disturbance)
         start = ahead.command[0] if state.start is None else state.start
         added = bounded(ahead.command[0] - start)
         share = given._replace(

@@ -42,9 +42,11 @@ class LogIntegrator(Law):
     The forecast is exact while a reading grows from near zero towards a level (y + lead dy/dt, for a first-order
     plant of time constant `lead`): there the knob moves before the level is reached, where the published rule, a
     clipped error times a small constant, sees an error of the wrong sign. The factor before the clip is never above 1,
-    so a decision after a long hold corrects an error at most once. Under a dead time of D ticks choose an integral_time
-    of at least 2 D, times lead / time constant where that is above 1. (On a plant that follows at once after D ticks,
-    with the right exponent and no lead, the loop is stable up to D = integral_time * pi / 2.)
+    so a decision after a long pause corrects an error at most once; the time of a hold does not count.
+
+    Under a dead time of D ticks choose an integral_time of at least 2 D, times lead / time constant where that is
+    above 1. (On a plant that follows at once after D ticks, with the right exponent and no lead, the loop is stable
+    up to D = integral_time * pi / 2.)
 
     The position is kept in full precision; what limits and slew took flows back into it at the rate 1 /
     integral_time, so that at a limit it stands at most about `limit` / abs(exponent) beyond. A knob that something
@@ -103,7 +105,7 @@ class LogIntegrator(Law):
         terms = {"error": error, "slope": slope}
         if abs(error) < self.dead_band:
             return Decision((admitted,), LogIntegratorState(admitted, log, slope), terms)
-        share = -math.expm1(-given.elapsed / self.integral_time)
+        share = -math.expm1(-(given.elapsed - given.held) / self.integral_time)
         # Where something else moved the knob, from there: the sum of command and departure would lose its last bits.
         start = admitted if given.moved[0] else state.command + share * (admitted - state.command)
         command = bounded(start + share * min(max(error, -self.limit), self.limit) / self.exponent)

@@ -40,6 +40,7 @@ from homeostat.laws import (
     RelayTest,
     Schedule,
     Select,
+    SelfTuning,
     SignIntegrator,
     SlewLimit,
     SmithPredictor,
@@ -130,6 +131,10 @@ EXAMPLES: dict[type[Law], list[Law]] = {
         RelayTest(amplitude=1e50, hysteresis=1e100, warm_up=2, longest=1),
     ],
     Schedule: [Schedule(profile=Profile(points=((0, 1.0), (50, 10.0)), interpolation="log"))],
+    SelfTuning: [
+        SelfTuning(gain=(0.1, 10), time_constant=(3, 100), closed_loop_time=10, noise=0.05, dead_time=3, every=1),
+        SelfTuning(gain=(-1e30, -1e-30), time_constant=(10, 1e7), closed_loop_time=0, noise=1e-30, memory=1e-9),
+    ],
     SlewLimit: [SlewLimit(rate=0.05)],
     StateFeedback: [
         StateFeedback(
@@ -167,9 +172,12 @@ def courses(draw: st.DrawFn, law: Law, numbers: st.SearchStrategy[float]) -> lis
     """What a law may be given at up to twelve decisions."""
     n, m = law.shape
     numbers_of = [st.tuples(*[numbers] * n), st.tuples(*[numbers] * n), st.tuples(*[numbers] * m)]
-    one = st.builds(Input, *numbers_of, st.tuples(*[st.booleans()] * m), st.integers(1, 10**6))
+    # Elapsed ticks, of which some were held; drawn as (not held, held).
+    ticks = st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)).map(lambda t: (sum(t), t[1]))
+    plain = st.builds(Input, *numbers_of, st.tuples(*[st.booleans()] * m), st.just(1))
+    one = st.builds(lambda each, t: each._replace(elapsed=t[0], held=t[1]), plain, ticks)
     rest = draw(st.lists(one, max_size=11))
-    first = draw(one)._replace(moved=(True,) * m, elapsed=1)
+    first = draw(one)._replace(moved=(True,) * m, elapsed=1, held=0)
     return [first, *rest]
 
 

@@ -38,7 +38,9 @@ def test_a_pause_answers_one_overload_once() -> None:
     assert commands(law, [9.0, 9.0, 9.0, 9.0, 0.0, 0.0, 0.0, 0.0], start=8.0) == [4, 4, 4, 2, 2, 2, 2, 3]
 
 
-def test_after_a_long_gap_it_rises_for_what_was_left_of_it() -> None:
+def test_after_a_long_gap_it_rises_for_what_was_left_of_it_but_not_for_a_hold() -> None:
     law = AIMD(increase=1.0, pause=3)
     state = law.update(law.init(), given(9.0, 0.0, 8.0)).state
     assert law.update(state, given(-1.0, 0.0, 4.0, elapsed=10)).command == (11.0,)
+    held = given(-1.0, 0.0, 4.0, elapsed=10)._replace(held=6)
+    assert law.update(state, held).command == (5.0,)

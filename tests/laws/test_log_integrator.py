@@ -89,7 +89,7 @@ def test_nominally_it_settles_sooner_and_does_not_overshoot(gain: float) -> None
 @pytest.mark.parametrize("time_constant", [10.0, 30.0, 100.0])
 @pytest.mark.parametrize("gain", [0.1, 1.0, 10.0])
 def test_it_settles_without_knowing_the_plant(gain: float, time_constant: float, dead_time: int) -> None:
-    """Dead time up to half the integral time, times the time constant over the lead where that is shorter."""
+    """At a dead time of up to half the integral time."""
     ours = figures(LogIntegrator(exponent=-1), Penalised(gain=gain, time_constant=time_constant, dead_time=dead_time))
     assert ours.settling < 250
 
