@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
+from homeostat.analysis import FirstOrderModel, IntegratorModel, PlantModel, SecondOrderModel, margins
 from homeostat.laws import Law
 from homeostat.profile import Profile
-from homeostat.simulation import AnyPlant, simulate
+from homeostat.simulation import AnyPlant, FirstOrder, Integrator, SecondOrder, simulate
 from tests.stability.closed_loop import closed, jury, radius
 from tests.stability.drawn import ACTIONS, PLANTS, coupled, directions, matrix_pi, pid
 
@@ -103,3 +104,36 @@ def test_jurys_table_agrees_with_the_eigenvalues(
     size = radius(law, plant, every)
     assume(abs(size - 1) > 1e-6)
     assert jury(np.poly(closed(law, plant, every).a)) == (size < 1)
+
+
+def model(plant: AnyPlant) -> PlantModel:
+    """What the library's analysis would know of the plant."""
+    match plant:
+        case FirstOrder(gain=gain, time_constant=time, dead_time=delay):
+            return FirstOrderModel(gain=gain, time_constant=time, dead_time=delay)
+        case SecondOrder(gain=gain, time_constant=time, damping=damping, dead_time=delay):
+            return SecondOrderModel(gain=gain, time_constant=time, damping=damping, dead_time=delay)
+        case Integrator(gain=gain, dead_time=delay):
+            return IntegratorModel(slope=gain, dead_time=delay)
+    raise TypeError(plant)
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+@given(
+    data=st.data(),
+    kind=st.sampled_from(["first order", "second order", "integrator"]),
+    gain=st.floats(-2, 1),
+    every=st.integers(1, 4),
+)
+@settings(max_examples=25)
+def test_the_library_s_margins_have_the_same_poles(
+    actions: str, data: st.DataObject, kind: str, gain: float, every: int
+) -> None:
+    plant = data.draw(PLANTS[kind])
+    law = pid(10**gain, data.draw(ACTIONS[actions]), plant)
+    size = radius(law, plant, every)
+    assume(abs(size - 1) > 1e-6)
+    found = margins(law, model(plant), every=every)
+    # A double pole is known to half of the digits.
+    assert abs(found.poles[0]) == pytest.approx(size, rel=1e-6)
+    assert found.stable == (size < 1)
