@@ -30,8 +30,9 @@ def tick(plant: Plant, senses: Senses, **metrics: float) -> dict[int, float]:
     plant.metrics.commit()
     readings = senses.exchange()
     senses.before_step()
-    plant.tick += 1
+    senses.after_update()
     senses.after_step()
+    plant.tick += 1
     senses.arm()
     plant.forget()
     return readings
@@ -92,6 +93,10 @@ class PhasedUpdate(Phased):
     phase: ClassVar[Phase] = "updates"
 
 
+class PhasedProposal(Phased):
+    phase: ClassVar[Phase] = "proposals"
+
+
 class PhasedActivation(Phased):
     phase: ClassVar[Phase] = "activations"
 
@@ -100,7 +105,8 @@ class PhasedActivation(Phased):
     ("observer", "calls", "readings"),
     [
         # Prepared before the step of tick 1, measured after it, read at tick 2.
-        (PhasedUpdate(), [("prepare", 1), ("observe", 2), ("prepare", 3), ("observe", 4)], {2: 2.0, 4: 4.0}),
+        (PhasedUpdate(), [("prepare", 1), ("observe", 1), ("prepare", 3), ("observe", 3)], {2: 1.0, 4: 3.0}),
+        (PhasedProposal(), [("prepare", 1), ("observe", 1), ("prepare", 3), ("observe", 3)], {2: 1.0, 4: 3.0}),
         # Prepared before the forward pass of the tick at which it is read.
         (
             PhasedActivation(),
@@ -109,7 +115,7 @@ class PhasedActivation(Phased):
         ),
         (Phased(), [("observe", 0), ("observe", 2), ("observe", 4)], {0: 0.0, 2: 2.0, 4: 4.0}),
     ],
-    ids=["updates", "activations", "metrics"],
+    ids=["updates", "proposals", "activations", "metrics"],
 )
 def test_an_observer_is_called_in_its_phase(plant, observer, calls, readings):
     Phased.calls.clear()

@@ -4,11 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from homeostat.actuators import LearningRate, UpdateLimit, update
+from homeostat.actuators.sizes import Drift
 from homeostat.actuators.update import adam_bound
 from homeostat.errors import AttachError
 from homeostat.plant import Plant
@@ -88,6 +90,56 @@ def test_within_the_limit_it_is_bit_identical_to_absent(make):
         limited.optimizers[0].step()
         part.after_step(limited, memory)
     assert all(torch.equal(a, b) for a, b in zip(free.parameters(), limited.parameters(), strict=True))
+
+
+class TripTwin:
+    """The rule of `trip`, from copies of everything."""
+
+    def __init__(self, part):
+        self.part, self.alarm = part, 0
+
+    def after(self, plant, before):
+        part, updates = self.part, []
+        for p, b in zip(plant.parameters(), before, strict=True):
+            updates.append((p, b, rms(p.detach() - b) / max(rms(b), part.floor)))
+        tripped = any(p.ndim >= 2 and ratio > part.trip for p, _, ratio in updates)
+        beyond = [(p, b, ratio) for p, b, ratio in updates if ratio > part.start]
+        self.alarm = part.calm if tripped or (self.alarm and beyond) else max(0, self.alarm - 1)
+        with torch.no_grad():
+            for p, b, ratio in beyond if self.alarm else []:
+                p.copy_(b + (p - b) * (part.start / ratio))
+        return bool(beyond), bool(self.alarm)
+
+
+@pytest.mark.usefixtures("where")
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES)
+def test_it_waits_to_be_tripped_and_then_acts_until_calm(make):
+    part = UpdateLimit(start=0.05, trip=0.5, calm=4, floor=0.02, bound=None)
+    limited, slow = run_of(make, torch.float64), run_of(make, torch.float64)
+    memory, twin, seen = part.init(limited), TripTwin(part), set()
+    usual = limited.optimizers[0].param_groups[0]["lr"] / 100
+    for tick in range(60):
+        # Far too high for three steps, twice; far too low for a while between.
+        rate = usual * (100 if tick in {5, 6, 7, 40, 41} else 0.001 if 15 <= tick < 25 else 1)
+        for plant in (limited, slow):
+            plant.optimizers[0].param_groups[0]["lr"] = rate
+            backward(plant, tick)
+        before = [p.detach().clone() for p in slow.parameters()]
+        slow.optimizers[0].step()
+        seen.add(twin.after(slow, before))
+        part.before_step(limited, memory)
+        limited.optimizers[0].step()
+        part.after_step(limited, memory)
+        for p, twin_of_p in zip(limited.parameters(), slow.parameters(), strict=True):
+            # Sizes are kept in single precision.
+            torch.testing.assert_close(p, twin_of_p, rtol=1e-5, atol=1e-9)
+    # Steps beyond the limit that passed, steps that were cut, and steps that needed no cut with and without alarm.
+    assert seen >= {(True, True), (False, True), (False, False)}
+
+
+def test_a_trip_within_the_limit_is_refused():
+    with pytest.raises(ValidationError, match=r"trip must be above start; got 0.05 with a limit of 0.1"):
+        UpdateLimit(start=0.1, trip=0.05)
 
 
 @pytest.mark.parametrize("rate", [1e-3, 3e-3])
@@ -269,7 +321,7 @@ def test_weight_decay_counts_as_part_of_the_update():
 
 @given(st.lists(st.tuples(st.floats(0.0, 0.2), st.floats(0.0, 0.1), st.floats(0.0, 1.5)), max_size=20), st.booleans())
 def test_the_bounds_on_a_size_hold_for_every_course_of_steps(steps, grows):
-    size, drift = 1.0, update._Drift()
+    size, drift = 1.0, Drift()
     for rate, decay, limit in steps:
         wanted = size + rate if grows else size * (1 - decay) - rate
         reached = min(max(wanted, size * (1 - limit)), size * (1 + limit))

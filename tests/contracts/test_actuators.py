@@ -34,7 +34,7 @@ EXAMPLES = {
     "RotaryBase": RotaryBase(low=10, high=1e6),
     "RotationPenalty": RotationPenalty(low=1e-4, high=10),
     "RotationRetraction": RotationRetraction(parameters="rotation"),
-    "UpdateLimit": UpdateLimit(),
+    "UpdateLimit": UpdateLimit(start=0.05, trip=0.5),
 }
 every = pytest.mark.parametrize("actuator", EXAMPLES.values(), ids=EXAMPLES)
 

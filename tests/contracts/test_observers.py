@@ -18,6 +18,7 @@ from homeostat.observers import (
     LossTrend,
     Observer,
     OrthogonalityDrift,
+    ProposedUpdateRatio,
     UpdateRatio,
 )
 from homeostat.state import from_data, to_data
@@ -31,6 +32,7 @@ EXAMPLES = {
     "Loss": Loss(smoothing=5.0),
     "LossTrend": LossTrend(window=3),
     "OrthogonalityDrift": OrthogonalityDrift(parameters="rotation"),
+    "ProposedUpdateRatio": ProposedUpdateRatio(),
     "UpdateRatio": UpdateRatio(statistic="mean", vectors=True),
 }
 every = pytest.mark.parametrize("observer", EXAMPLES.values(), ids=EXAMPLES)

@@ -46,31 +46,53 @@ def test_every_number_has_a_reason_near_it():
         assert all(any(0 < i - c <= 6 for c in comments) or i < 3 for i in numbered)
 
 
-def test_what_the_limit_has_cut_wakes_the_loop(loops):
-    band, setpoint = loops["learning_rate"].law.laws[0], loops["learning_rate"].setpoint.at(0)
-    limit = loops["update_limit"].actuator.start
-    assert limit >= 1.5 * setpoint
-    assert math.log(limit / setpoint) > 1.05 * band.above
+def test_what_trips_the_limit_wakes_the_loop(loops):
+    # The limit knows matrices one by one, the loop their median: it must wake where most of them would trip.
+    band, setpoint = loops["learning_rate"].law.laws[0], loops["learning_rate"].setpoint
+    limit = loops["update_limit"].actuator
+    assert math.log(limit.trip / setpoint.at(0)) > band.above
+    # And it must sleep where the limit needs not cut, once the first steps are over.
+    assert setpoint.at(30) * math.exp(band.rest) < limit.start
 
 
 @pytest.mark.parametrize("factor", [0.01, 100])
-def test_a_rate_100_times_off_is_found_within_60_ticks_without_overshoot(loops, factor):
+def test_a_rate_100_times_off_is_found_within_40_ticks_without_overshoot(loops, factor):
     law, every, setpoint = loops["learning_rate"].law, loops["learning_rate"].every, 0.025
     state, position, errors = law.init(), 0.0, []
-    for i in range(12):
-        # The ratio follows the knob one to one, and the limit cuts it.
-        reading = min(setpoint * factor * math.exp(position), 0.06)
+    for i in range(8):
+        # The ratio follows the knob one to one.
+        reading = setpoint * factor * math.exp(position)
         errors.append(math.log(reading / setpoint))
         (position,), state, _ = law.update(state, Input((reading,), (setpoint,), (position,), (i == 0,), every))
     assert all(error * math.log(factor) > 0 for error in errors)
     assert abs(errors[-1]) <= law.laws[0].rest
 
 
-@pytest.mark.parametrize("reading", [0.0055, 0.025, 0.05])
+@pytest.mark.parametrize("reading", [0.0055, 0.025, 0.08])
 def test_a_good_rate_is_left_alone(loops, reading):
     law = loops["learning_rate"].law
     (command,), *_ = law.update(law.init(), Input((reading,), (0.025,), (0.3,), (False,), 5))
     assert command == 0.3
+
+
+@pytest.mark.parametrize("rate", [1e-2, 5e-2])
+def test_a_run_from_a_good_rate_is_bit_identical_to_one_without(rate):
+    def losses(attached):
+        model = network()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        homeostat = Homeostat.from_recipe("steady").attach(model, optimizer) if attached else None
+        torch.manual_seed(1)
+        for _ in range(100):
+            x = torch.randn(16, 8)
+            loss = F.mse_loss(model(x), x.roll(1, 1))
+            if homeostat is not None:
+                homeostat.observe(loss=loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+
+    assert list(losses(True)) == list(losses(False))
 
 
 def test_every_loop_moves_a_model_with_dropout():
@@ -89,9 +111,10 @@ def test_without_dropout_that_loop_is_left_out():
 
 def test_with_a_horizon_the_setpoint_falls_to_a_hundredth():
     setpoints = train(network(), 101, horizon=100).trace.loop("learning_rate")["setpoint.0"]
-    assert setpoints[0] > 0.0245
-    assert setpoints[-1] == pytest.approx(2.5e-4)
+    assert setpoints[0] > 0.079
+    assert setpoints[-1] == pytest.approx(2e-4)
 
 
-def test_without_a_horizon_the_setpoint_stays():
-    assert set(train(network(), 30).trace.loop("learning_rate")["setpoint.0"]) == {0.025}
+def test_without_a_horizon_the_setpoint_stays_after_the_first_steps():
+    trace = train(network(), 81).trace.loop("learning_rate")
+    assert set(trace["setpoint.0"][trace["tick"] >= 60]) == {0.02}

@@ -21,9 +21,9 @@ from torch.optim.lr_scheduler import (
 )
 
 from homeostat import Homeostat, Loop
-from homeostat.actuators import LearningRate
+from homeostat.actuators import LearningRate, UpdateLimit
 from homeostat.laws import Hold, Schedule
-from homeostat.observers import GradientNorm, Loss
+from homeostat.observers import GradientNorm, Loss, ProposedUpdateRatio, UpdateRatio
 from homeostat.profile import Profile
 from tests.training import Training, every_loop
 
@@ -329,3 +329,32 @@ def test_with_latency_decisions_come_later_and_are_reproducible(latency):
     assert ticks["rotary_base"] == [t + latency for t in (0, 4, 8, 12) if t + latency < 14]
     assert run() == (losses, ticks)
     assert losses != Training().run(14).losses
+
+
+@pytest.mark.parametrize("closure", [False, True])
+def test_a_proposal_is_what_the_optimizer_wanted_and_an_update_what_the_limit_let_through(closure: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 4)
+    nn.init.constant_(model.weight, 1.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    loops = [
+        Loop(ProposedUpdateRatio(), Hold(), LearningRate(), every=1, name="proposed"),
+        Loop(UpdateRatio(), Hold(), UpdateLimit(start=0.125), every=1, name="done"),
+    ]
+    homeostat = Homeostat(loops).attach(model, optimizer)
+
+    def step() -> float:
+        model.weight.grad = model.weight.detach().clone()
+        model.bias.grad = torch.zeros(4)
+        return 0.0
+
+    step()
+    for _ in range(4):
+        if closure:
+            optimizer.step(step)
+        else:
+            step()
+            optimizer.step()
+    trace = homeostat.trace
+    assert trace.loop("proposed")["reading.0"] == pytest.approx([0.5] * 3)
+    assert trace.loop("done")["reading.0"] == pytest.approx([0.125] * 3)
