@@ -34,7 +34,7 @@ class TextDecoder(nn.Module):
         super().__init__()
         self.gradient_checkpointing = spec.checkpointing
         self.tokens = tokens
-        self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
+        self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain, spec.checkpointing)
         self.turner = Turner(spec, dials.rotary_base, source_width)
         self.blocks = nn.ModuleList(DecoderBlock(spec, source_width, dials) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.width)

@@ -36,7 +36,7 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.gradient_checkpointing = spec.checkpointing
         self.stem = Stem(mels, spec.width, subsampling)
-        self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain)
+        self.position = LearnedSinusoids(spec.context, spec.width, spec.position_gain, spec.checkpointing)
         self.turner = Turner(spec, dials.rotary_base, spec.width)
         self.blocks = nn.ModuleList(EncoderBlock(spec, dials) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.width)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from homeostat.nn import Dial
 
@@ -28,10 +30,12 @@ class LearnedSinusoids(nn.Module):
         positions: rows.
         width: features d.
         gain: initial norm of a row; None for the sinusoid's own, sqrt(d / 2).
+        checkpointing: normalise the rows again in the backward pass instead of keeping them.
     """
 
-    def __init__(self, positions: int, width: int, gain: float | None) -> None:
+    def __init__(self, positions: int, width: int, gain: float | None, checkpointing: bool = False) -> None:
         super().__init__()
+        self.gradient_checkpointing = checkpointing
         self.initial_gain = math.sqrt(width / 2) if gain is None else gain
         self.direction = nn.Parameter(torch.empty(positions, width))
         self.gain = nn.Parameter(torch.empty(positions))
@@ -49,6 +53,11 @@ class LearnedSinusoids(nn.Module):
             rows: slice | Tensor = slice(first, first + count)
         else:
             rows = first + torch.arange(count, device=first.device)
+        if self.gradient_checkpointing and self.training:
+            return cast("Tensor", checkpoint(self._rows, rows, use_reentrant=False))
+        return self._rows(rows)
+
+    def _rows(self, rows: slice | Tensor) -> Tensor:
         return F.normalize(self.direction[rows], dim=-1) * self.gain[rows, None]
 
 

@@ -33,13 +33,15 @@ def compiler() -> Iterator[Compiler]:
 
 def losses(model: nn.Module) -> Tensor:
     torch.manual_seed(0)
-    loss: Tensor = model(audio(2, 400), labels=LABELS).loss
-    loss.backward()
-    return loss.detach()
+    with torch.no_grad():
+        loss: Tensor = model(audio(2, 400), labels=LABELS).loss
+    return loss
 
 
 def test_a_dial_that_moves_compiles_nothing_and_a_new_span_once(compiler: Compiler) -> None:
-    model: Echo = generic_echo(n_audio_layer=1, n_text_layer=1, rotation="free", attention_window=20.0)
+    model: Echo = generic_echo(
+        n_audio_layer=1, n_text_layer=1, rotation="free", attention_window=20.0, givens_rounds=1, ctc_vocab=0
+    )
     nn.init.constant_(model.encoder.turner.slots[0].rotation.matrix, 0.3)
     compiled = torch.compile(model, backend=compiler)
     torch.testing.assert_close(losses(compiled), losses(model))

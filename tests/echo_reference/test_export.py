@@ -9,7 +9,7 @@ from tests.echo_reference.test_generation import talkative
 
 
 def test_the_exported_programs_write_the_same_transcript() -> None:
-    model = talkative(rotation_sharing="conditional", n_audio_layer=1)
+    model = talkative(rotation_sharing="conditional", n_audio_layer=1, n_text_layer=1, givens_rounds=1)
     expected = greedy(model, audio(2), max_new_tokens=6)
     encoder, step = EncoderForExport(model), DecoderStepForExport(model)
     encode = torch.export.export(encoder, (audio(2),)).module()
