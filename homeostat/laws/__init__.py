@@ -25,6 +25,7 @@ from homeostat.laws.plateau import Plateau
 from homeostat.laws.relay_test import RelayTest
 from homeostat.laws.schedule import Schedule
 from homeostat.laws.select import Select
+from homeostat.laws.self_tuning import SelfTuning
 from homeostat.laws.sign_integrator import SignIntegrator
 from homeostat.laws.smith_predictor import SmithPredictor
 from homeostat.laws.state_feedback import StateFeedback
@@ -60,6 +61,7 @@ __all__ = [
     "RelayTest",
     "Schedule",
     "Select",
+    "SelfTuning",
     "SignIntegrator",
     "SlewLimit",
     "SmithPredictor",

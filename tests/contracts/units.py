@@ -131,6 +131,7 @@ SCALED: dict[str, Callable[[Any, float, float], Law]] = {
     "RelayTest": _fields(amplitude="p", hysteresis="r", low="r", high="r"),
     "Schedule": _schedule,
     "Select": _select,
+    "SelfTuning": lambda law, r, p: _copy(law, gain=r / p, noise=r),
     "SignIntegrator": _fields(rate="p", dead_band="r"),
     "SlewLimit": _fields(rate="p"),
     "SmithPredictor": _smith_predictor,

@@ -81,6 +81,7 @@ def test_laws_that_need_a_setpoint_are_marked():
         "LogIntegrator",
         "MatrixPI",
         "PID",
+        "SelfTuning",
         "SignIntegrator",
         "StateFeedback",
     }
