@@ -195,9 +195,10 @@ def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vit
         delay: as in `loop_vitals`.
     """
     parts = {loop["name"]: loop for loop in run.description.get("loops", ())}
+    names = [name for name in dict.fromkeys([*parts, *run.loops]) if name in run.loops]
     loops = {
-        name: loop_vitals(course_of_columns(columns, last), frame(parts.get(name, {})), delay=delay)
-        for name, columns in run.loops.items()
+        name: loop_vitals(course_of_columns(run.loops[name], last), frame(parts.get(name, {})), delay=delay)
+        for name in names
     }
     return joined(int(max((columns["tick"][-1] for columns in run.loops.values()), default=0)), loops)
 

@@ -34,8 +34,9 @@ class Forecast(NamedTuple):
 
     @property
     def harris(self) -> float:
-        """The mean squared residual over the mean squared error, 1 at most; see `harris_index`."""
-        least, actual = float(np.mean(self.residuals**2)), float(np.mean(self.errors**2))
+        """The mean squared residual over the mean square of the errors forecast; see `harris_index`."""
+        actual = float(np.mean(self.errors[-len(self.residuals) :] ** 2))
+        least = float(np.mean(self.residuals**2))
         return min(least / actual, 1.0) if actual else 1.0
 
     @property
@@ -85,7 +86,7 @@ def forecast(errors: Array, delay: int = 1) -> Forecast:
 def harris_index(errors: Array, delay: int = 1) -> float:
     """Return the least variance that any law could reach over the mean squared error: 1 is the best there can be.
 
-    eta = (mean of squared residuals of `forecast`) / (mean of e^2), in [0, 1]; from routine data, no experiment is
+    eta = (mean of squared residuals of `forecast`) / (mean of e^2), 1 at most; from routine data, no experiment is
     needed. The mean is taken about the setpoint, so that a lasting offset counts. Where the dead time is not known,
     `delay` = 1 gives a lower bound. 0.5 means that half of the squared error could be had less; whether moving the knob
     for it is worth while, it does not say.
