@@ -45,7 +45,7 @@ class SimulatedLoop:
     def __init__(self, law: Law, knobs: tuple[Knob, ...], start: Vector, every: int) -> None:
         self._law, self._knobs, self._every = law, knobs, every
         self._memory = law.init()
-        self._latched: dict[int, float] = {}
+        self._latched: Readings = (None,) * law.shape[0]
         self._asked: int | None = None
         self._decided: int | None = None
         self._held = False
@@ -53,11 +53,12 @@ class SimulatedLoop:
 
     def decide(self, tick: int, seen: Readings, wanted: Vector) -> None:
         """Take new readings; decide if there are any and every reading has been seen."""
-        fresh = {i: reading for i, reading in enumerate(seen) if reading is not None}
-        self._latched |= fresh
-        if not fresh or len(self._latched) < len(seen):
+        if seen.count(None) == len(seen):
             return
-        readings = tuple([self._latched[i] for i in range(len(seen))])
+        self._latched = tuple([old if new is None else new for new, old in zip(seen, self._latched, strict=True)])
+        readings = tuple([reading for reading in self._latched if reading is not None])
+        if len(readings) < len(seen):
+            return
         command = self._ask(tick, readings, wanted)
         if command is None:
             self.command, self._held = self.admitted, True

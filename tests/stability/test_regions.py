@@ -96,6 +96,7 @@ def test_a_matrix_pi_is_stable_up_to_the_border_and_not_beyond(
 
 @pytest.mark.parametrize("actions", ACTIONS)
 @given(data=st.data(), kind=st.sampled_from(sorted(PLANTS)), gain=st.floats(-3, 3), every=st.integers(1, 4))
+@settings(max_examples=40)
 def test_jurys_table_agrees_with_the_eigenvalues(
     actions: str, data: st.DataObject, kind: str, gain: float, every: int
 ) -> None:
