@@ -106,7 +106,7 @@ class ExtremumSeeking(Law):
         correlation = tuple(c + share * (deviation * s - c) for c, s in zip(state.correlation, heard, strict=True))
         slopes = tuple(_normalised(c, power) for c in correlation)
         before, ticks = self._swings(state.ticks), state.ticks + given.elapsed
-        stride = (1 if self.maximize else -1) * self.speed * min(1.0, given.elapsed / self.common_period)
+        stride = (1 if self.maximize else -1) * self.speed * min(1.0, (given.elapsed - given.held) / self.common_period)
         # The centre that the knob's position, wherever it came from, stands for; then one step of the walk.
         centres = tuple(
             bounded(position - swing + stride * amplitude * slope)

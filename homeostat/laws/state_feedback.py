@@ -46,7 +46,7 @@ class StateFeedback(Law):
     each decision, and the readings to be noisy with the standard deviations `noise`; more noise, calmer knobs.
 
     The loop must decide every `every` ticks, for which the gain is made; at another `elapsed` the filter predicts
-    exactly for the ticks that passed, and the integral counts them.
+    exactly for the ticks that passed, and the integral counts those that were not held.
 
     Limits. The filter hears of the admitted positions, not of the commands, and what was not admitted flows back into
     v with the geometric mean of `every` and the slowest time constant of the closed loop. The first commands are the
@@ -123,7 +123,7 @@ class StateFeedback(Law):
         command = np.array(state.command)
         share = np.where(given.moved, 1.0, -math.expm1(-given.elapsed / design.tracking_time))
         tracked = within(command - before + share * (admitted - command))
-        integral = within(tracked + within(design.integral @ errors) * (given.elapsed / self.every))
+        integral = within(tracked + within(design.integral @ errors) * ((given.elapsed - given.held) / self.every))
         command = within(integral + feedback)
         terms = {f"F{i}": value for i, value in enumerate(feedback.tolist())}
         terms |= {f"I{i}": value for i, value in enumerate(integral.tolist())}

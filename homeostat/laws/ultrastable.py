@@ -42,7 +42,7 @@ class Ultrastable(Law):
     so the changes end with probability one.
 
     The first commands are the admitted positions exactly. The knobs go on from wherever they are, so limits wind
-    nothing up.
+    nothing up; ticks that were held do not count.
 
     Attributes:
         low: least good reading, one a reading.
@@ -97,12 +97,13 @@ class Ultrastable(Law):
             min(2.0, max(-2.0, (bounded(y) - (low + high) / 2) / ((high - low) / 2)))
             for y, low, high in zip(given.readings, self.low, self.high, strict=True)
         )
-        ticks = state.ticks + given.elapsed
+        free = given.elapsed - given.held
+        ticks = state.ticks + free
         out = max(map(abs, essential)) > 1
         if out and ticks >= self.trial:
             state, ticks = UltrastableState(self._draw(state.draws + 1), state.draws + 1, 0), 0
         command = tuple(
-            bounded(bounded(u) + bounded(sum(f * e for f, e in zip(row, essential, strict=True)) * given.elapsed))
+            bounded(bounded(u) + bounded(sum(f * e for f, e in zip(row, essential, strict=True)) * free))
             for u, row in zip(given.admitted, state.field, strict=True)
         )
         terms = {"draws": float(state.draws), "worst": max(map(abs, essential))}

@@ -229,3 +229,12 @@ TWO = {"tolerances": (1.0, 1.0), "efforts": (1.0, 1.0), "integral_time": 5.0, "n
 def test_refuses_what_no_feedback_can_do(a: tuple, b: tuple, c: tuple, fields: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         StateFeedback(model=LinearModel(state_matrix=a, input_matrix=b, output_matrix=c), every=1, **fields)
+
+
+def test_ticks_that_were_held_do_not_count_for_the_integral() -> None:
+    law = law_for(TwoByTwo())
+    first = law.update(law.init(), Input((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (True, True), 1))
+    plain = Input((0.0, 0.0), (1.0, 1.0), (0.0, 0.0), (False, False), 1)
+    for held in (0, 50):
+        decision = law.update(first.state, plain._replace(elapsed=1 + held, held=held))
+        assert decision.terms["I0"] == law.update(first.state, plain).terms["I0"] > 0
