@@ -106,6 +106,10 @@ class Homeostat:
 
         Args:
             last: decisions of each loop that count, as far as the trace keeps them; a loop is judged from its 20th on.
+
+        Raises:
+            HomeostatError: not attached.
+            ValueError: `last` is below 1.
         """
         return self._attached("vitals").vitals(last)
 

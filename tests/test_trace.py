@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeostat.trace import LIMITS, Event, Metric, Record, Trace
+from homeostat.trace import LIMITS, Event, Metric, Record, Trace, Vitals
 
 
 def record(tick: int, loop: str = "a", terms: dict[str, float] | None = None, limits: tuple[str, ...] = ()) -> Record:
@@ -36,8 +36,10 @@ def test_the_last_rows_are_kept_oldest_first(capacity, count):
         trace.append(Metric(tick, "loss", tick * 2.0))
         trace.append(record(tick))
         trace.append(Event(tick, "x"))
+        trace.append(Vitals(tick, 0.5, {}))
     kept = [float(t) for t in range(count)][-capacity:]
-    assert [e.tick for e in trace.events] == kept
+    assert [e.tick for e in trace.events] == [v.tick for v in trace.vitals] == kept
+    assert [r.tick for r in trace.records("a", 3)] == kept[-3:]
     if count:
         assert trace.metric("loss")["tick"].tolist() == kept
         assert trace.metric("loss")["value"].tolist() == [2 * t for t in kept]
@@ -84,7 +86,7 @@ def test_columns_are_copies():
 def test_every_entry_reaches_every_sink_whatever_the_capacity():
     sinks = [Memory(), Memory()]
     trace = Trace(1, sinks)
-    entries = [record(0), Metric(0, "loss", 1.0), Event(1, "x"), record(1, "b")]
+    entries = [record(0), Metric(0, "loss", 1.0), Event(1, "x"), record(1, "b"), Vitals(1, 0.5, {})]
     for entry in entries:
         trace.append(entry)
     assert sinks[0].entries == sinks[1].entries == entries

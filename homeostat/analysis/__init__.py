@@ -7,7 +7,8 @@ from homeostat.analysis.feasibility import Feasibility, feasibility
 from homeostat.analysis.pairing import Pairing, pair, relative_gains
 from homeostat.analysis.stability import margins
 from homeostat.analysis.tuning import Tuning, tune
-from homeostat.analysis.vitals import Course, Frame, joined, loop_vitals, run_vitals
+from homeostat.analysis.vitals import Frame, loop_vitals, run_vitals
+from homeostat.analysis.vitals_course import Course
 from homeostat.analysis.vitals_indices import harris_index, oscillation_index
 from homeostat.analysis.vitals_response import Recovery, Response, recovery, response
 from homeostat.dynamics import (
@@ -45,7 +46,6 @@ __all__ = [
     "harris_index",
     "identify",
     "identify_arx",
-    "joined",
     "loop_vitals",
     "margins",
     "oscillation_index",

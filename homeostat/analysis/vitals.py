@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from homeostat.analysis.vitals_indices import FEWEST, Array, forecast, oscillation_index
-from homeostat.trace import LoopVitals, Record, Trace, Vitals
+from homeostat.analysis.vitals_course import Array, Course, course_of_columns, course_of_records
+from homeostat.analysis.vitals_indices import FEWEST, forecast, oscillation_index
+from homeostat.trace import LoopVitals, Trace, Vitals
 
 # Of a setpoint, or of a step: the settling band of the textbooks.
 SETTLED = 0.02
@@ -36,24 +36,6 @@ class Frame(NamedTuple):
     spans: tuple[tuple[float, float, bool], ...] = ()
 
 
-class Course(NamedTuple):
-    """What a loop did, one row a decision.
-
-    Attributes:
-        tick: shape (n,).
-        readings: shape (n, readings).
-        setpoints: shape (n, readings), or (n, 0) without.
-        delivered: knob values in their own units, shape (n, knobs).
-        limited: whether a knob was at a limit, shape (n,).
-    """
-
-    tick: Array
-    readings: Array
-    setpoints: Array
-    delivered: Array
-    limited: NDArray[np.bool_]
-
-
 class Recorded(Protocol):
     """A run that was recorded: what `homeostat.sinks.read_run` returns."""
 
@@ -69,43 +51,19 @@ class Recorded(Protocol):
 def frame(parts: Mapping[str, Any]) -> Frame:
     """Return what a loop's parts, as JSON data, say about how it is to be judged.
 
-    Logarithms count where its law, or a member of it, has `log_error` or `log`; a dead band is the largest that a
-    member declares.
+    Logarithms count where its law, or a member of it, has `log_error` or `log` or is a `LogIntegrator`; a dead band is
+    the largest that a member declares.
     """
     laws = list(_members(parts.get("law", {})))
     bands = [law["dead_band"] for law in laws if isinstance(law.get("dead_band"), (int, float))]
     waking = [law for law in laws if law.get("kind") == "DeadBand"]
     return Frame(
-        log=any(law.get("log_error") is True or law.get("log") is True for law in laws),
+        log=any(True in (law.get("log_error"), law.get("log"), law.get("kind") == "LogIntegrator") for law in laws),
         below=max([0.0, *bands, *(law["below"] for law in waking)]),
         above=max([0.0, *bands, *(law["above"] for law in waking)]),
         settling=min([math.inf, *(law["settling"] for law in waking if law.get("settling") is not None)]),
         spans=tuple((a["low"], a["high"], a.get("scale") == "log") for a in parts.get("actuators", ()) if "low" in a),
     )
-
-
-def course_of_records(records: Sequence[Record]) -> Course:
-    """Return the course that a loop's records, at least one, describe."""
-    return Course(
-        tick=np.array([record.tick for record in records], dtype=np.float64),
-        readings=np.array([record.readings for record in records]),
-        setpoints=np.array([record.setpoints for record in records]),
-        delivered=np.array([record.delivered for record in records]),
-        limited=np.array([not _LIMITS.isdisjoint(record.limits) for record in records]),
-    )
-
-
-def course_of_columns(columns: Mapping[str, Array], last: int | None = None) -> Course:
-    """Return the course that a loop's columns, as `Trace.loop` names them, describe; its `last` rows only."""
-    rows = slice(None if last is None else -last, None)
-    tick = columns["tick"][rows]
-
-    def together(name: str) -> Array:
-        found = sorted((c for c in columns if c.startswith(f"{name}.")), key=lambda c: int(c.rpartition(".")[2]))
-        return np.column_stack([columns[c][rows] for c in found]) if found else np.empty((len(tick), 0))
-
-    limited = np.logical_or.reduce([columns[limit][rows] == 1.0 for limit in _LIMITS])
-    return Course(tick, together("reading"), together("setpoint"), together("delivered"), limited)
 
 
 def loop_vitals(course: Course, frame: Frame, *, delay: int = 1) -> LoopVitals:
@@ -178,7 +136,11 @@ def trace_vitals(trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: 
         tick: the present one.
         last: decisions of each loop that count, as far as the trace keeps them.
         delay: as in `loop_vitals`.
+
+    Raises:
+        ValueError: `last` is below 1.
     """
+    _refuse_none(last)
     loops = {
         name: loop_vitals(course_of_records(trace.records(name, last)), frame, delay=delay)
         for name, frame in frames.items()
@@ -193,7 +155,11 @@ def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vit
         run: from `homeostat.sinks.read_run`.
         last: decisions of each loop that count; by default all.
         delay: as in `loop_vitals`.
+
+    Raises:
+        ValueError: `last` is below 1.
     """
+    _refuse_none(last)
     parts = {loop["name"]: loop for loop in run.description.get("loops", ())}
     names = [name for name in dict.fromkeys([*parts, *run.loops]) if name in run.loops]
     loops = {
@@ -203,7 +169,12 @@ def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vit
     return joined(int(max((columns["tick"][-1] for columns in run.loops.values()), default=0)), loops)
 
 
-_LIMITS = frozenset({"low", "high"})
+def _refuse_none(last: int | None) -> None:
+    if last is not None and last < 1:
+        msg = (
+            f"Vitals must be taken of the last 20 decisions or more; got last={last}. Leave it out for the usual ones."
+        )
+        raise ValueError(msg)
 
 
 def _members(part: Any) -> Iterator[Mapping[str, Any]]:

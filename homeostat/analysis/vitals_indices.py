@@ -7,9 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from homeostat.analysis.vitals_course import Array
 
 # Fewer errors than this do not tell noise from dynamics.
 FEWEST = 20

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.analysis.vitals import SETTLED, SIGMAS
-from homeostat.analysis.vitals_indices import FEWEST, MAD_TO_SIGMA, Array, forecast
+from homeostat.analysis.vitals_course import Array
+from homeostat.analysis.vitals_indices import FEWEST, MAD_TO_SIGMA, forecast
 
 # A median over these decisions takes single outliers for what they are.
 NEIGHBOURS = 5

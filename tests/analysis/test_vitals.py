@@ -15,10 +15,11 @@ from torch import nn
 
 from homeostat import Homeostat, Loop, Record, Trace
 from homeostat.actuators import LearningRate
-from homeostat.analysis import Course, Frame, joined, loop_vitals, run_vitals
-from homeostat.analysis.vitals import course_of_columns, course_of_records, frame
+from homeostat.analysis import Course, Frame, loop_vitals, run_vitals
+from homeostat.analysis.vitals import frame, joined
+from homeostat.analysis.vitals_course import course_of_columns, course_of_records
 from homeostat.errors import HomeostatError
-from homeostat.laws import PID, Chain, DeadBand, Hold, Law
+from homeostat.laws import PID, Chain, DeadBand, Hold, Law, LogIntegrator
 from homeostat.observers import UpdateRatio
 from homeostat.profile import Profile
 from homeostat.simulation import Disturbed, FirstOrder, LoadStep, SimulatedRun, simulate
@@ -175,6 +176,7 @@ class TestFrame:
             )
         )
         assert self.parts(chain)[:4] == (True, 1.6, 0.8, 60)
+        assert self.parts(LogIntegrator(exponent=1.0, integral_time=10, dead_band=0.2))[:3] == (True, 0.2, 0.2)
         assert self.parts(Hold())[:4] == (False, 0, 0, math.inf)
 
     def test_a_dead_band_is_in_the_band(self):
@@ -280,6 +282,8 @@ def test_a_running_system_tells_its_vitals_and_records_them(tmp_path):
     assert run.vitals == recorded
     assert run_vitals(run, last=30).loops == recent.loops
     assert run_vitals(run).loops == now.loops
+    with pytest.raises(ValueError, match="got last=0"):
+        run_vitals(run, last=0)
     with pytest.raises(HomeostatError, match=r"Homeostat\.vitals must be used while attached"):
         homeostat.vitals()
 

@@ -9,7 +9,7 @@ import pytest
 
 from homeostat.errors import HomeostatError, MissingExtraError
 from homeostat.sinks import TensorBoard
-from homeostat.trace import Event, Metric, Record
+from homeostat.trace import Event, LoopVitals, Metric, Record, Vitals
 
 pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
 
@@ -34,12 +34,15 @@ def test_loops_metrics_and_events_are_found_under_their_names(tmp_path, descript
         sink.write(Metric(tick, "loss", 2.5))
     sink.write(Record(20, "both", (1.0, 2.0), (), (3.0,), (3.0,), (4.0,), (), {}))
     sink.write(Event(20, "alarm: **stuck**"))
+    sink.write(Vitals(20, 0.25, {"rate": LoopVitals(30, 0.5, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0)}))
     sink.flush()
     assert points(tmp_path, "rate/reading") == [(10, 0.5), (20, 0.5)]
     assert points(tmp_path, "rate/setpoint") == [(10, 1.0), (20, 1.0)]
     assert points(tmp_path, "rate/delivered") == [(10, 1.0), (20, 2.0)]
     assert points(tmp_path, "metrics/loss") == [(10, 2.5), (20, 2.5)]
     assert points(tmp_path, "both/reading.1") == [(20, 2.0)]
+    assert points(tmp_path, "vitals/homeostasis") == [(20, 0.25)]
+    assert points(tmp_path, "vitals/rate") == [(20, 0.5)]
     texts = read(tmp_path)
     assert texts.Tensors("events/text_summary")[0].tensor_proto.string_val == [b"alarm: **stuck**"]
     assert json.loads(texts.Tensors("run/text_summary")[0].tensor_proto.string_val[0]) == description
