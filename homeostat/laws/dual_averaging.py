@@ -43,8 +43,9 @@ class DualAveraging(Law):
     once; a knob that something else moved takes the centre along. Steps shrink as 1 / sqrt(t), so it cannot follow a
     plant that changes later: with `memory` t stops growing there, and it goes on as an integral law of that gain. The
     average hangs on to the early iterates, and on a curved response its reading is not the mean of theirs, so the
-    reading settles beside the setpoint; start it near the goal, or keep x by leaving `readings` out. Its step per
-    reading is the same whatever `elapsed`: readings are trials.
+    reading settles beside the setpoint: for a logistic acceptance and a start 20 times too small, at 0.83 instead of
+    0.80 after 200 readings, 0.81 after 1000. Start it near the goal, or keep x by leaving `readings` out. Its step
+    per reading is the same whatever `elapsed`: readings are trials.
 
     Bound. Where errors stay within E, abs(x - centre) <= abs(gain) E sqrt(t). Solved for the sum, the first equation
     says that the mean error is (x - centre) (1 + delay / t) / (gain sqrt(t)), whatever the plant: where x stays bounded

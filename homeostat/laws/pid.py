@@ -37,8 +37,9 @@ class PID(Law):
 
     A positive gain raises the knob while the reading is too low. Between two decisions reading and setpoint count
     as straight lines, for which I and D are exact at any `elapsed`, regular or not (the first-order-hold
-    equivalent of the continuous law); the time of a hold is left out of I. The derivative acts on the reading alone, so a change of setpoint gives
-    no spike; b < 1 also softens its proportional kick, and b = 0 leaves it to the integral.
+    equivalent of the continuous law); the time of a hold is left out of I. The derivative acts on the reading alone,
+    so a change of setpoint gives no spike; b < 1 also softens its proportional kick, and b = 0 leaves it to the
+    integral.
 
     Limits. The position is kept in full precision whatever the knob does with it, and what limits and slew took
     away flows back into the integral: I <- I + (1 - exp(-elapsed / Tt)) (admitted - last command). With the default

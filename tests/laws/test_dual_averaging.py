@@ -75,6 +75,14 @@ def test_the_average_stays_once_it_is_used_and_a_moved_knob_too() -> None:
     assert moved.command == law.update(moved.state, given(0.0, 0.8, 9.0)).command == (9.0,)
 
 
+def test_the_average_is_as_biased_as_the_docstring_says() -> None:
+    found = [
+        simulate(DualAveraging(gain=-20, readings=200), Trial(), ticks=202, setpoint=0.8, seed=s) for s in range(30)
+    ]
+    accepted = [1 / (1 + 0.25 * math.exp(run.command[-1] - 3.0)) for run in found]
+    assert np.mean(accepted) == pytest.approx(0.83, abs=0.01)
+
+
 @pytest.mark.parametrize(("memory", "follows"), [(100, True), (None, False)])
 def test_only_with_memory_it_follows_a_plant_that_changes(memory: int | None, follows: bool) -> None:
     class Changing(Trial):
