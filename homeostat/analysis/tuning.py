@@ -62,7 +62,7 @@ def tune(
 
     Raises:
         AnalysisError: the recording does not hold a model, the rule cannot serve this plant, or the loop would be
-            unstable, fragile (Ms above 2.5), or unsafe for dead times within the model's confidence interval.
+            fragile (Ms above 2.5), or unstable on a plant that the data allow.
     """
     if every is None:
         every = source.every if isinstance(source, Recording) else USUAL_EVERY
@@ -71,7 +71,10 @@ def tune(
     if model is None:
         msg = f"tune must be given a model, a Fit or a Recording; got {type(source).__name__}. Use Recording.of."
         raise AnalysisError(msg)
-    gains = design(model, rule=rule, every=every, closed_loop_time=closed_loop_time, damping=damping)
+    plausible = fit.plausible if fit else ()
+    gains = design(
+        model, rule=rule, every=every, closed_loop_time=closed_loop_time, damping=damping, plausible=plausible
+    )
     law = PID(**gains._asdict(), log_error=log_error)
     expected = margins(law, model, every=every)
     if not expected.stable or expected.sensitivity > GREATEST_SENSITIVITY:
@@ -81,10 +84,10 @@ def tune(
             "Choose a longer closed_loop_time, or the rule 'iae'."
         )
         raise AnalysisError(msg)
-    if fit and (doubt := fit.intervals["dead_time"].high - model.dead_time) > expected.delay:
+    if not all(margins(law, other, every=every).stable for other in plausible):
         msg = (
-            f"The dead time must be known better than the delay margin; got {model.dead_time:.3g} + {doubt:.2g} ticks "
-            f"for a margin of {expected.delay:.2g}. Record for longer, or move the knob further."
+            f"A tuned loop must be stable on every plant that the data allow; got one by {rule!r} that is not. "
+            "Record for longer, move the knob further, or choose a longer closed_loop_time."
         )
         raise AnalysisError(msg)
     return Tuning(law, every, model, expected, fit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from homeostat.dynamics.fit import Model
@@ -13,9 +14,15 @@ Rule = SimpleRule | Literal["iae"]
 
 
 def design(
-    model: Model, *, rule: Rule = "iae", every: int = 1, closed_loop_time: float | None = None, damping: float = 0.7
+    model: Model,
+    *,
+    rule: Rule = "iae",
+    every: int = 1,
+    closed_loop_time: float | None = None,
+    damping: float = 0.7,
+    plausible: Sequence[Model] = (),
 ) -> Gains:
-    """Return the gains by `rule`: "iae" for `least_error`, else as `gains` says.
+    """Return the gains by `rule`: "iae" for `least_error`, which minds the `plausible` models, else as `gains` says.
 
     Raises:
         AnalysisError: the plant does not answer its knob, or the rule does not take what it was given.
@@ -28,4 +35,4 @@ def design(
             "Leave it out, or choose 'simc'."
         )
         raise AnalysisError(msg)
-    return least_error(model, every=every)
+    return least_error(model, every=every, plausible=plausible)

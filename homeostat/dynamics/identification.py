@@ -16,6 +16,8 @@ Structure = Literal["auto", "first_order", "second_order", "integrator"]
 FEWEST = 10
 # The probability at which an effect counts as chance.
 DOUBT = 0.001
+# Of two models' criteria: from here on the evidence counts as very strong (Kass and Raftery 1995).
+WORSE = 10.0
 # Every trial of a fit simulates all steps.
 MOST_STEPS = 100_000
 
@@ -37,6 +39,9 @@ def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
     grid = _excited(recording)
     fits = [fit(grid, name) for name in (SHAPES if structure == "auto" else (structure,))]
     best = min(fits, key=lambda each: each.criterion)
+    # Data that hardly tell two structures apart leave both plausible.
+    near = [each for each in fits if each is not best and each.criterion - best.criterion < WORSE]
+    best = best._replace(plausible=sum(((each.model, *each.plausible) for each in near), best.plausible))
     if best.doubt > DOUBT:
         msg = (
             f"The knob's effect must stand out of the noise; got one that explains {100 * best.explained:.0f} % of the "

@@ -116,7 +116,8 @@ def tuned(ticks: tuple[float, ...], readings: tuple[float, ...], knobs: tuple[fl
         AnalysisError: the data do not support a model.
     """
     every = int(np.median(np.diff(ticks)))
-    return design(identify(Recording.of(ticks, readings, knobs)).model, rule=rule, every=every)
+    fit = identify(Recording.of(ticks, readings, knobs))
+    return design(fit.model, rule=rule, every=every, plausible=fit.plausible)
 
 
 @lru_cache(maxsize=256)

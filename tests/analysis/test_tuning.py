@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import homeostat
-from homeostat.analysis import FirstOrderModel, IntegratorModel, Recording, SecondOrderModel, identify, tune
+from homeostat.analysis import FirstOrderModel, IntegratorModel, Recording, SecondOrderModel, identify, margins, tune
 from homeostat.dynamics.design import Rule
 from homeostat.errors import AnalysisError
 from homeostat.laws import PID
@@ -117,11 +117,24 @@ def test_what_cannot_be_vouched_for_is_refused():
         tune(PID(gain=1.0))
 
 
-def test_a_dead_time_that_is_known_too_badly_is_refused():
+def test_a_plant_that_is_known_too_badly_is_refused():
     fit = identify(excited(MODEL, noise=0.02))
-    wide = fit._replace(intervals={**fit.intervals, "dead_time": fit.intervals["dead_time"]._replace(high=100.0)})
-    with pytest.raises(AnalysisError, match="known better than the delay margin"):
-        tune(wide, every=1)
+    late = fit._replace(plausible=(MODEL.model_copy(update={"dead_time": 100.0}),))
+    with pytest.raises(AnalysisError, match="stable on every plant that the data allow; got one by 'simc'"):
+        tune(late, rule="simc", every=1)
+    turned = fit._replace(plausible=(MODEL.model_copy(update={"gain": 2.0}),))
+    with pytest.raises(AnalysisError, match="safe on every plant that the data allow; got none"):
+        tune(turned, every=1)
+
+
+def test_what_the_data_leave_open_is_minded():
+    fit = identify(excited(MODEL, noise=0.45))
+    bold, careful = (
+        max(margins(tune(source, every=1).law, other, every=1).sensitivity for other in fit.plausible)
+        for source in (fit.model, fit)
+    )
+    # The numerical search sees Ms on a grid of frequencies.
+    assert careful < 2.2 * 1.05 < bold
 
 
 def test_a_recording_without_information_is_refused():

@@ -52,10 +52,10 @@ def test_control_departs_from_where_the_knob_was_without_a_bump():
     assert abs(decisions[first - 1].command[0]) > 0.1
 
 
-@pytest.mark.parametrize("cut", [5, 30, 60, 150])
-def test_cut_anywhere_it_goes_on_bit_equally(cut):
+def test_cut_anywhere_it_goes_on_bit_equally():
     whole = [each.command for each in follow(LAW, PLANT, 200)]
-    assert [each.command for each in follow(LAW, PLANT, 200, cut=cut)] == whole
+    for cut in (5, 40, 150):
+        assert [each.command for each in follow(LAW, PLANT, 200, cut=cut)] == whole
 
 
 def test_a_plant_without_effect_is_held_and_refused():
