@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 from transformers import PreTrainedConfig
 
 from echo_reference.errors import ConfigError
+from echo_reference.features import HOP
 from echo_reference.modules.spec import StackSpec
 
 VERSION = 1
@@ -167,6 +168,11 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
     @d_model.setter
     def d_model(self, width: int) -> None:
         self.n_text_state = self.n_audio_state = width
+
+    @property
+    def pad_to(self) -> int | None:
+        """Samples to which a clip is padded before it is heard; None where padding is kept out."""
+        return None if self.mask_audio else self.n_audio_ctx * self.subsampling * HOP
 
     def audio(self) -> StackSpec:
         """The encoder's stack."""

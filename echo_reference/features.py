@@ -58,24 +58,24 @@ class LogMel:
 
     Args:
         n_mels: bands; 80 for Whisper up to large-v2, 128 for large-v3 and turbo.
+        pad_to: append zeros (or cut) to this many samples first; 480000 is Whisper's 30 s.
     """
 
-    def __init__(self, n_mels: int = 80) -> None:
+    def __init__(self, n_mels: int = 80, pad_to: int | None = None) -> None:
         if n_mels < 1:
             raise DataError(f"n_mels must be at least 1; got {n_mels}. Use 80 or 128.")
-        self.n_mels = n_mels
+        self.n_mels, self.pad_to = n_mels, pad_to
         self._filters = mel_filters(n_mels)
         self._window = torch.hann_window(WINDOW)
 
-    def __call__(self, waveform: Tensor, *, pad_to: int | None = None) -> Tensor:
+    def __call__(self, waveform: Tensor) -> Tensor:
         """Features of one clip.
 
         Args:
             waveform: (samples,), float, 16 kHz, full scale 1.
-            pad_to: append zeros (or cut) to this many samples first; 480000 is Whisper's 30 s.
 
         Returns:
-            (n_mels, samples // 160) float32.
+            (n_mels, samples // 160) float32, with the samples that `pad_to` makes.
 
         Raises:
             DataError: the waveform is not one-dimensional or shorter than one window (25 ms).
@@ -86,8 +86,8 @@ class LogMel:
                 f"A waveform must be one-dimensional with at least {WINDOW} samples; got shape {shape}. "
                 "Mix channels to mono and drop clips shorter than 25 ms."
             )
-        if pad_to is not None:
-            waveform = torch.nn.functional.pad(waveform, (0, pad_to - waveform.numel()))
+        if self.pad_to is not None:
+            waveform = torch.nn.functional.pad(waveform, (0, self.pad_to - waveform.numel()))
         window, filters = self._window.to(waveform.device), self._filters.to(waveform.device)
         spectrum = torch.stft(waveform.float(), WINDOW, HOP, window=window, return_complex=True)
         energy = filters @ spectrum[:, :-1].abs().square()

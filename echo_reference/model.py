@@ -129,6 +129,8 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         """
         for name, value in self.dials.settings().items():
             setattr(self.config, name, value)
+        # Else language and task, which the library does not know, would be left out on loading.
+        self.generation_config._from_model_config = False
         super().save_pretrained(save_directory, **options)
 
     def get_input_embeddings(self) -> nn.Embedding:

@@ -39,7 +39,7 @@ class Evaluate(Command):
         name = self.data or settings["data"]
         utterances = getattr(load_corpus(name), self.split)
         references = [utterance.text for utterance in utterances]
-        features = hear(utterances, reader.model.config.n_mels)
+        features = hear(utterances, reader.model.config)
         errors, transcripts = word_errors(reader, features, references, decoding, self.style)
         show_transcripts(references, transcripts, console)
         console.print(

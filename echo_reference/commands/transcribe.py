@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,30 +11,62 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
 from echo_reference.commands.command import Command
-from echo_reference.data.utterance import Utterance
+from echo_reference.data.audio import read_audio
+from echo_reference.errors import DataError
+from echo_reference.features import FRAMES_PER_SECOND
+from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long
+from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.training.checkpoint import latest, load_reader, load_training
-from echo_reference.training.evaluation import transcribe
-from echo_reference.training.preparation import check_decoding, hear
+from echo_reference.training.evaluation import Reader, transcribe
+from echo_reference.training.preparation import check_decoding
 from echo_reference.training.settings import Decoding, Device
 
 
 class Transcribe(Command):
-    """Write down what is said in audio files (WAV, FLAC, Ogg, MP3), one line a file."""
+    """Write down what is said in audio files (WAV, FLAC, Ogg, MP3) of any length, as text or with times."""
 
     run: CliPositionalArg[Path] = Field(description="folder of a run, or one of its checkpoints")
     files: CliPositionalArg[list[Path]] = Field(description="audio files", min_length=1)
+    format: Format = Field("text", description="text, or with times: json, srt (SubRip), vtt (WebVTT)")
+    output: Path | None = Field(None, description="folder for one file each; without it they are printed")
     decoding: Decoding | None = Field(None, description="by default the run's own")
+    window: float = Field(30.0, gt=0, description="seconds of a long recording that are read at once")
+    overlap: float = Field(5.0, ge=0, description="seconds that two windows share, without timestamps in the model")
     device: Device = "cpu"
 
     def carry_out(self, console: Console) -> int:
-        """Read the files and print their texts."""
+        """Read the files and print or write their texts."""
         checkpoint = latest(self.run)
         decoding = self.decoding or load_training(checkpoint)["settings"]["decoding"]
         reader = load_reader(checkpoint, torch.device(self.device))
+        reader.model.eval()
         check_decoding(decoding, reader.model.config)
-        utterances = [Utterance(str(path), path, "") for path in self.files]
-        texts = transcribe(reader, hear(utterances, reader.model.config.n_mels), decoding)
-        for path, text in zip(self.files, texts, strict=True):
-            line = f"{path}: {text}" if len(self.files) > 1 else text
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._check_names()
+        recordings = [torch.from_numpy(read_audio(path)) for path in self.files]
+        for path, text in zip(self.files, self._texts(reader, recordings, decoding), strict=True):
+            if self.output is not None:
+                self.output.mkdir(parents=True, exist_ok=True)
+                (self.output / f"{path.stem}.{FORMATS[self.format]}").write_text(text, encoding="utf-8")
+                continue
+            named = f"{path}: " if len(self.files) > 1 and self.format == "text" else ""
+            console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)
         return 0
+
+    def _texts(self, reader: Reader, recordings: Sequence[torch.Tensor], decoding: Decoding) -> list[str]:
+        config = reader.model.config
+        room = config.n_audio_ctx * config.subsampling / FRAMES_PER_SECOND * SAMPLE_RATE
+        if self.format == "text" and all(len(samples) <= room for samples in recordings):
+            short = transcribe(reader, [reader.features(samples) for samples in recordings], decoding)
+            return [render([Segment(0.0, 0.0, text)], "text") for text in short]
+        return [
+            render(transcribe_long(reader, samples, decoding, window=self.window, overlap=self.overlap), self.format)
+            for samples in recordings
+        ]
+
+    def _check_names(self) -> None:
+        names = [path.stem for path in self.files]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if self.output is not None and twice:
+            raise DataError(
+                f"Files written to one folder must differ in name; got {', '.join(twice)} twice. Do them apart."
+            )

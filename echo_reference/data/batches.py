@@ -15,7 +15,7 @@ from echo_reference.data.audio import keep_usable, waveform
 from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.utterance import Utterance
 from echo_reference.errors import DataError
-from echo_reference.features import FRAMES_PER_SECOND, LogMel
+from echo_reference.features import FRAMES_PER_SECOND, HOP, LogMel
 from echo_reference.tokens import CtcSymbols, Tokenizer
 
 IGNORED = -100
@@ -62,15 +62,15 @@ def make_clip(
     """Features and labels of one utterance; raises `DataError` naming it when either cannot be made or has no room."""
     tokens = tokenizer.encode(utterance.text, clip=utterance.id)
     characters = symbols.encode(utterance.text, clip=utterance.id)
-    features = mel(torch.from_numpy(waveform(utterance)))
-    needed = Room(features.shape[1], len(_labels(tokens, tokenizer)))
+    samples = torch.from_numpy(waveform(utterance))
+    needed = Room(len(samples) // HOP, len(_labels(tokens, tokenizer)))
     if room is not None and (needed.frames > room.frames or needed.labels > room.labels):
         raise DataError(
             f"A clip must last at most {room.frames / FRAMES_PER_SECOND:g} s and have at most {room.labels} labels; "
             f"got {needed.frames / FRAMES_PER_SECOND:g} s and {needed.labels} in {utterance.id}. "
             "Leave it out, or give the model more positions (n_audio_ctx, n_text_ctx)."
         )
-    return Clip(utterance.id, utterance.text, features, tokens, characters)
+    return Clip(utterance.id, utterance.text, mel(samples), tokens, characters)
 
 
 def make_clips(

@@ -75,5 +75,5 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
     def _features(self, clip: ArrayLike) -> tuple[Tensor, int]:
         waveform = torch.as_tensor(np.asarray(clip, dtype=np.float32))
         pad_to = None if self.pad_to is None else round(self.pad_to * self.sampling_rate)
-        features = LogMel(self.feature_size)(waveform, pad_to=pad_to)
+        features = LogMel(self.feature_size, pad_to)(waveform)
         return features, min(len(waveform) // HOP, features.shape[1])

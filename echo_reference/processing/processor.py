@@ -9,10 +9,10 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from echo_reference.config import EchoConfig
 from echo_reference.errors import DataError
-from echo_reference.features import FRAMES_PER_SECOND
 from echo_reference.loss import IGNORED
 from echo_reference.processing.feature_extractor import EchoFeatureExtractor
 from echo_reference.processing.hub_tokenizer import hub_tokenizer
+from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import Tokenizer
 
 
@@ -30,9 +30,8 @@ class EchoProcessor(ProcessorMixin):  # type: ignore[misc]
     @classmethod
     def for_model(cls, config: EchoConfig, tokenizer: Tokenizer) -> Self:
         """The processor of a model and the tokenizer that it was made with."""
-        whole = config.n_audio_ctx * config.subsampling / FRAMES_PER_SECOND
-        extractor = EchoFeatureExtractor(config.n_mels, pad_to=None if config.mask_audio else whole)
-        return cls(extractor, hub_tokenizer(tokenizer))
+        seconds = None if config.pad_to is None else config.pad_to / SAMPLE_RATE
+        return cls(EchoFeatureExtractor(config.n_mels, pad_to=seconds), hub_tokenizer(tokenizer))
 
     def __call__(
         self,

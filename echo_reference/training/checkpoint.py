@@ -22,7 +22,7 @@ from echo_reference.training.evaluation import Reader
 
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial"
-_STATE = "training.pt"
+STATE = "training.pt"
 _VOCABULARY = "vocabulary.json"
 _VERSION = 1
 
@@ -49,7 +49,7 @@ def save(folder: Path, step: int, reader: Reader, training: dict[str, Any], keep
         vocabulary = {"tokenizer": reader.tokenizer.to_dict(), "symbols": reader.symbols.tokenizer.to_dict()}
         (partial / _VOCABULARY).write_text(json.dumps(vocabulary), encoding="utf-8")
         state = {**training, "version": _VERSION, "step": step, "random": random_state()}
-        torch.save(state, partial / _STATE)
+        torch.save(state, partial / STATE)
         partial.rename(target)
     for old in found(folder)[:-keep]:
         shutil.rmtree(old.rename(_aside(old)))
@@ -68,7 +68,7 @@ def latest(folder: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if (folder / _STATE).is_file():
+    if (folder / STATE).is_file():
         return folder
     checkpoints = found(folder)
     if not checkpoints:
@@ -104,7 +104,7 @@ def load_training(checkpoint: Path) -> dict[str, Any]:
         CheckpointError: it is damaged, or of another version.
     """
     try:
-        state: dict[str, Any] = torch.load(checkpoint / _STATE, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(checkpoint / STATE, weights_only=True, map_location="cpu")
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise _damaged(checkpoint, error) from error
     if state.get("version") != _VERSION:
@@ -161,4 +161,4 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 def found(folder: Path) -> list[Path]:
     """Return the whole checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / _STATE).is_file())
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / STATE).is_file())

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from echo_reference.data.batches import Batch
 from echo_reference.decoding import ctc_greedy, greedy, joint
+from echo_reference.features import LogMel
 from echo_reference.metrics import Score, score
 from echo_reference.model import Echo, EchoOutput
 from echo_reference.tokens import CtcSymbols, Tokenizer
@@ -23,6 +24,10 @@ class Reader(NamedTuple):
     model: Echo
     tokenizer: Tokenizer
     symbols: CtcSymbols
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Log-mel features (n_mels, T) of 16 kHz samples, as the model hears them."""
+        return LogMel(self.model.config.n_mels, self.model.config.pad_to)(samples)
 
 
 def quick_decoding(model: Echo) -> Decoding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -16,10 +16,12 @@ from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.batches import Batch, Room, TrainingBatches, evaluation_batches, make_clips
 from echo_reference.data.utterance import Corpus, Utterance
 from echo_reference.errors import ConfigError, DataError
-from echo_reference.features import FRAMES_PER_SECOND, LogMel
+from echo_reference.features import FRAMES_PER_SECOND, HOP, LogMel
 from echo_reference.model import Echo
+from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding, TrainSettings
+from echo_reference.training.start import check_changes, warm_reader
 from echo_reference.training.vocabulary import choose_symbols, choose_tokenizer
 from homeostat import Homeostat, Sink
 
@@ -46,18 +48,16 @@ class Material(NamedTuple):
 
 
 def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
-    """Return an untrained model for the corpus.
+    """Return a model for the corpus, untrained or warm-started.
 
     Raises:
         ConfigError: the settings describe no model.
     """
+    if settings.start:
+        return warm_reader(settings, corpus)
     tokenizer = choose_tokenizer(settings.tokens, corpus.train)
     symbols = choose_symbols(tokenizer, corpus.train)
-    unknown = sorted(settings.model.keys() - set(EchoConfig().to_dict()) - set(EchoConfig.attribute_map) - {"d_model"})
-    if unknown:
-        raise ConfigError(
-            f"Changes to the model must be by the names of EchoConfig; got {', '.join(unknown)}. Correct --model."
-        )
+    check_changes(settings.model)
     fitted = {
         "vocab_size": tokenizer.vocab_size,
         "bos_token_id": tokenizer.bos_id,
@@ -101,7 +101,7 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
     Raises:
         DataError: train or validation has no usable clip, or a test clip is bad or longer than the model has room for.
     """
-    mel = LogMel(reader.model.config.n_mels)
+    mel = LogMel(reader.model.config.n_mels, reader.model.config.pad_to)
     tokenizer, symbols = reader.tokenizer, reader.symbols
     augmentation = Augmentation() if settings.augment else None
     config = reader.model.config
@@ -121,26 +121,28 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
         validation=evaluation_batches(validation, tokenizer, 2 * settings.batch_size),
         heard=[clip.features for clip in validation],
         said=[clip.text for clip in validation],
-        test=_hear_within(corpus.test, config.n_mels, room.frames),
+        test=hear(corpus.test, config),
         references=[utterance.text for utterance in corpus.test],
     )
 
 
-def hear(utterances: Iterable[Utterance], n_mels: int) -> list[Tensor]:
-    """Features of utterances whose text needs no labels; a bad recording raises, naming the file."""
-    mel = LogMel(n_mels)
-    return [mel(torch.from_numpy(waveform(utterance))) for utterance in utterances]
+def hear(utterances: Iterable[Utterance], config: EchoConfig) -> list[Tensor]:
+    """Features of utterances whose text needs no labels.
 
-
-def _hear_within(utterances: Sequence[Utterance], n_mels: int, frames: int) -> list[Tensor]:
-    features = hear(utterances, n_mels)
-    for utterance, heard in zip(utterances, features, strict=True):
-        if heard.shape[1] > frames:
+    Raises:
+        DataError: a recording is bad, or longer than the model has room for; the message names it.
+    """
+    mel, room = LogMel(config.n_mels, config.pad_to), config.n_audio_ctx * config.subsampling
+    features = []
+    for utterance in utterances:
+        samples = torch.from_numpy(waveform(utterance))
+        if len(samples) // HOP > room:
             raise DataError(
-                f"A test clip must last at most {frames / FRAMES_PER_SECOND:g} s; got "
-                f"{heard.shape[1] / FRAMES_PER_SECOND:g} s in {utterance.id}. "
+                f"A clip must last at most {room / FRAMES_PER_SECOND:g} s; got "
+                f"{len(samples) / SAMPLE_RATE:g} s in {utterance.id}. "
                 "Leave it out, or give the model more positions (n_audio_ctx)."
             )
+        features.append(mel(samples))
     return features
 
 

@@ -43,6 +43,7 @@ class TrainSettings(BaseModel):
     data: str = Field("synthetic", description="corpus: synthetic, a folder or .jsonl manifest, or hub:NAME")
     output: Path = Field(Path("runs/echo"), description="folder of the run")
     preset: str = Field("digits", description="named model size")
+    start: str = Field("", description="model to start from: a run, or a Whisper (a folder or a name on the hub)")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to the preset, by EchoConfig's names")
     tokens: Literal["auto", "word", "character", "whisper"] = Field(
         "auto", description="auto: words where few are known, else characters"

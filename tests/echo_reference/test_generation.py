@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,9 +135,11 @@ def test_language_task_and_timestamps_become_the_prompt(asked: dict[str, Any], p
     assert tokens.shape[1] == len(prompt) + 2
 
 
-def test_the_generation_config_may_carry_them() -> None:
+def test_the_generation_config_may_carry_them(tmp_path: Path) -> None:
     model = speaker()
     model.generation_config.language = "de"
+    model.save_pretrained(tmp_path)
+    model = Echo.from_pretrained(tmp_path).eval()
     assert model.generate(audio(1), max_new_tokens=1)[0, 1] == 50261
     assert model.generate(audio(1), max_new_tokens=1, language="fr")[0, 1] == 50265
 

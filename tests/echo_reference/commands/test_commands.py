@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import soxr
@@ -86,3 +87,24 @@ def test_data_counts_a_corpus(corpus: Path, capsys: pytest.CaptureFixture[str]) 
     rows = [re.findall(r"\w[\w.]*", line) for line in capsys.readouterr().out.splitlines()]
     assert ["train", "23", "0.0", "1", "3"] in rows
     assert ["test", "6", "0.0", "1", "3"] in rows
+
+
+def test_transcribe_writes_long_recordings_with_times(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence, word = np.zeros(20 * 8000), tone("high", 0.22)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([word, silence, word, silence, word]), 8000)
+    soundfile.write(tmp_path / "short.wav", tone("low", 0.22), 8000)
+    files = [str(tmp_path / name) for name in ("long.wav", "short.wav")]
+    assert run(["transcribe", str(trained), *files, "--format", "json", "--output", str(tmp_path / "out")]) == 0
+    long, short = (json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8")) for name in ("long", "short"))
+    assert short["text"] == "low"
+    assert 0 <= short["segments"][0]["start"] < short["segments"][0]["end"] <= 0.4
+    times = [time for segment in long["segments"] for time in (segment["start"], segment["end"])]
+    assert times
+    assert times == sorted(times)
+    assert times[-1] <= 41.0
+    assert run(["transcribe", str(trained), files[1], "--format", "srt"]) == 0
+    assert re.fullmatch(r"1\n00:00:00,\d{3} --> 00:00:00,\d{3}\nlow\n", capsys.readouterr().out)
+    assert run(["transcribe", str(trained), files[0], files[0], "--output", str(tmp_path)]) == 2
+    assert "must differ in name; got long twice" in capsys.readouterr().err

@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_is_refused_before_training(
     ("changes", "seconds", "message"),
     [
         ({}, 0.0, r"test-2\.wav"),
-        ({"model": {**TINY, "n_audio_ctx": 10}}, 2.0, r"A test clip must last at most 0\.8 s; got 2 s in .*test-2"),
+        ({"model": {**TINY, "n_audio_ctx": 10}}, 2.0, r"A clip must last at most 0\.8 s; got 2 s in .*test-2"),
     ],
 )
 def test_a_test_clip_that_cannot_be_judged_is_named_before_training(

@@ -1,0 +1,144 @@
+"""A recording of any length, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from echo_reference.errors import ConfigError
+from echo_reference.features import FRAMES_PER_SECOND, HOP, WINDOW
+from echo_reference.longform.alignment import align
+from echo_reference.longform.segments import Segment, Word, group, join
+from echo_reference.sampling import SAMPLE_RATE
+from echo_reference.tokens import WhisperTokenizer
+from echo_reference.training.evaluation import Reader, transcribe
+from echo_reference.training.settings import Decoding
+
+_LEAST = 1.0
+"""Seconds by which a window moves on at least."""
+
+
+@torch.no_grad()
+def transcribe_long(
+    reader: Reader, samples: Tensor, decoding: Decoding, *, window: float = 30.0, overlap: float = 5.0
+) -> list[Segment]:
+    """What is said in a recording, and when.
+
+    A model with Whisper's vocabulary writes timestamps; each window begins where the last complete segment of the one
+    before ended. Any other has its words aligned by the CTC head; its windows overlap, and are joined at a pause.
+
+    Args:
+        reader: the model and its vocabulary.
+        samples: (samples,), 16 kHz.
+        decoding: how a window is read, for models that write no timestamps.
+        window: seconds read at once; at most what the model has positions for.
+        overlap: seconds that two windows share.
+
+    Raises:
+        ConfigError: the model writes no timestamps and has no CTC head, or the overlap is not below half a window.
+    """
+    config = reader.model.config
+    window = min(window, config.n_audio_ctx * config.subsampling / FRAMES_PER_SECOND)
+    if not 0 <= overlap < window / 2:
+        raise ConfigError(f"An overlap must be below half a window of {window:g} s; got {overlap:g} s. Use less.")
+    if isinstance(reader.tokenizer, WhisperTokenizer):
+        return _by_timestamps(reader, reader.tokenizer, samples, window)
+    if reader.model.ctc_head is None:
+        raise ConfigError(
+            "Times must come from timestamps or a CTC head; got a model with neither. Train it with ctc_vocab set."
+        )
+    return _by_alignment(reader, samples, decoding, window, overlap)
+
+
+def _by_alignment(reader: Reader, samples: Tensor, decoding: Decoding, window: float, overlap: float) -> list[Segment]:
+    words: list[Word] = []
+    size, shared = round(window * SAMPLE_RATE), round(overlap * SAMPLE_RATE)
+    start = 0
+    while True:
+        heard = _words(reader, samples[start : start + size], decoding, start / SAMPLE_RATE)
+        seam = (start / SAMPLE_RATE, (start + shared) / SAMPLE_RATE)
+        words = join(words, heard, seam) if start else heard
+        if len(samples) - (start + size) < WINDOW:
+            return group(words)
+        start += size - shared
+
+
+def _words(reader: Reader, samples: Tensor, decoding: Decoding, offset: float) -> list[Word]:
+    features = reader.features(samples)
+    (text,) = transcribe(reader, [features], decoding)
+    spelled = text.split()
+    if not spelled:
+        return []
+    audio, _ = reader.model.encode(features[None].to(reader.model.device))
+    assert reader.model.ctc_head is not None  # noqa: S101 - the caller has asked; this tells the type checker
+    log_probs = reader.model.ctc_head(audio)[0].float().log_softmax(-1)
+    parts = _parts(reader, spelled)
+    spans = align(log_probs, [symbol for part in parts for symbol in part])
+    seconds = reader.model.config.subsampling / FRAMES_PER_SECOND
+    words, place = [], 0
+    for word, part in zip(spelled, parts, strict=True):
+        own = spans[place : place + len(part)]
+        place += len(part)
+        words.append(Word(word, offset + own[0][0] * seconds, offset + own[-1][1] * seconds))
+    return words
+
+
+def _parts(reader: Reader, words: Sequence[str]) -> list[list[int]]:
+    """Symbols of each word; what stands for the space between two counts to the first."""
+    lengths = [len(reader.symbols.encode(" ".join(words[: i + 1]))) for i in range(len(words))]
+    whole = reader.symbols.encode(" ".join(words))
+    return [whole[start:end] for start, end in zip([0, *lengths[:-1]], lengths, strict=True)]
+
+
+def _by_timestamps(reader: Reader, tokenizer: WhisperTokenizer, samples: Tensor, window: float) -> list[Segment]:
+    segments: list[Segment] = []
+    size, start = round(window * SAMPLE_RATE), 0
+    while len(samples) - start >= WINDOW:
+        piece = samples[start : start + size]
+        features = reader.features(piece)[None].to(reader.model.device)
+        lengths = torch.tensor([len(piece) // HOP], device=features.device)
+        written = reader.model.generate(
+            features,
+            feature_lengths=lengths,
+            language=tokenizer.language if tokenizer.marks.multilingual else None,
+            task=tokenizer.task,
+            return_timestamps=True,
+        )[0].tolist()
+        found, cut = read_timestamps(written, tokenizer, len(piece) / SAMPLE_RATE)
+        offset, last = start / SAMPLE_RATE, found[-1].end if found else 0.0
+        if cut is not None and last >= _LEAST:  # the next window reads it whole
+            start += round(last * SAMPLE_RATE)
+        else:
+            found += [] if cut is None else [cut]
+            start += len(piece)
+        segments += [Segment(offset + s.start, offset + s.end, s.text) for s in found if s.text]
+    return segments
+
+
+def read_timestamps(
+    tokens: Sequence[int], tokenizer: WhisperTokenizer, duration: float
+) -> tuple[list[Segment], Segment | None]:
+    """Segments between timestamps, and one that has no second timestamp, or None.
+
+    Args:
+        tokens: as written, prompt included.
+        tokenizer: whose tokens they are.
+        duration: of the window, in seconds, beyond which nothing ends.
+    """
+    segments: list[Segment] = []
+    start: float | None = None
+    text: list[int] = []
+    for token in tokens:
+        seconds = tokenizer.marks.seconds(token)
+        if seconds is None:
+            text += [token] if start is not None else []
+        elif text and start is not None:
+            segments.append(Segment(start, min(seconds, duration), tokenizer.decode(text)))
+            start, text = None, []
+        else:
+            start = seconds
+    if start is None or not tokenizer.decode(text):
+        return segments, None
+    return segments, Segment(min(start, duration), duration, tokenizer.decode(text))

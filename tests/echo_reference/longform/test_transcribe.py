@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import importlib.util
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from echo_reference.config import EchoConfig
+from echo_reference.errors import ConfigError
+from echo_reference.longform import Segment, transcribe_long
+from echo_reference.longform import transcribe as module
+from echo_reference.longform.transcribe import read_timestamps
+from echo_reference.model import Echo
+from echo_reference.sampling import SAMPLE_RATE
+from echo_reference.tokens import CtcSymbols, WhisperTokenizer, WordTokenizer
+from echo_reference.training.evaluation import Reader
+from tests.echo_reference.runs import PITCHES, tone
+
+WORDS = WordTokenizer(sorted(PITCHES))
+
+
+class ToneModel(nn.Module):
+    """Hears which tone sounds, by its energy alone: a reader that makes no mistakes but at the edges of windows."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = EchoConfig.preset("digits", n_mels=20, vocab_size=6, ctc_vocab=4)
+        probe = Reader(self, WORDS, CtcSymbols(WORDS))  # type: ignore[arg-type]
+        self.bands = [int(probe.features(samples(word, 0.3)).mean(1).argmax()) for word in WORDS.symbols]
+
+    def encode(self, features: Tensor) -> tuple[Tensor, None]:
+        whole = nn.functional.pad(features, (0, -features.shape[2] % 8))
+        return whole.transpose(1, 2).unflatten(1, (-1, 8)).mean(2), None
+
+    def ctc_head(self, audio: Tensor) -> Tensor:
+        loud = audio[..., self.bands]
+        quiet = torch.full_like(loud[..., :1], 0.6)
+        return 50 * torch.cat((quiet, loud), -1)
+
+
+def samples(word: str, seconds: float) -> Tensor:
+    return torch.from_numpy(tone(word, seconds, SAMPLE_RATE)).float()
+
+
+def best_path(reader: Reader, features: list[Tensor], decoding: str) -> list[str]:
+    del decoding
+    path = reader.model.ctc_head(reader.model.encode(features[0][None])[0])[0].argmax(-1).tolist()
+    return [reader.symbols.decode(s for s, _ in groupby(path) if s)]
+
+
+def spoken(total: float, pauses: float = 0.5, seed: int = 0) -> tuple[Tensor, list[Segment]]:
+    random = np.random.default_rng(seed)
+    audio, said, time = 1e-4 * torch.randn(round(total * SAMPLE_RATE)), [], 0.2
+    while time < total - 1:
+        word, length = str(random.choice(list(PITCHES))), random.uniform(0.3, 0.6)
+        start = round(time * SAMPLE_RATE)
+        sound = samples(word, length)
+        audio[start : start + len(sound)] += sound
+        said.append(Segment(time, time + length, word))
+        time += length + pauses + random.uniform(0.1, 0.6)
+    return audio, said
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(30.0, 5.0), (12.0, 3.0), (7.3, 2.1)])
+def test_every_word_of_a_long_recording_is_found_once_and_in_time(
+    monkeypatch: pytest.MonkeyPatch, window: float, overlap: float
+) -> None:
+    monkeypatch.setattr(module, "transcribe", best_path)
+    monkeypatch.setattr("echo_reference.longform.segments._PAUSE", 0.0)
+    audio, said = spoken(70.0)
+    reader = Reader(ToneModel(), WORDS, CtcSymbols(WORDS))  # type: ignore[arg-type]
+    found = transcribe_long(reader, audio, "ctc", window=window, overlap=overlap)
+    assert [segment.text for segment in found] == [segment.text for segment in said]
+    for a, b in zip(found, said, strict=True):
+        assert a.start == pytest.approx(b.start, abs=0.17)
+        assert a.end == pytest.approx(b.end, abs=0.17)
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    reader = Reader(ToneModel(), WORDS, CtcSymbols(WORDS))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="below half a window of 10 s; got 5 s"):
+        transcribe_long(reader, torch.zeros(SAMPLE_RATE), "ctc", window=10.0, overlap=5.0)
+    headless = Echo(EchoConfig.preset("digits", vocab_size=6, ctc_vocab=0))
+    with pytest.raises(ConfigError, match="timestamps or a CTC head"):
+        transcribe_long(reader._replace(model=headless), torch.zeros(SAMPLE_RATE), "greedy")
+
+
+needs_whisper = pytest.mark.skipif(
+    importlib.util.find_spec("whisper") is None, reason="openai-whisper's files are not installed"
+)
+
+
+def stamp(seconds: float) -> int:
+    return 50364 + round(seconds / 0.02)
+
+
+@needs_whisper
+def test_timestamps_enclose_segments() -> None:
+    tokenizer = WhisperTokenizer()
+    hello, world = tokenizer.encode("hello"), tokenizer.encode("world")
+    prompt = [50258, 50259, 50359]
+    closed = [*prompt, stamp(0), *hello, stamp(1.5), stamp(1.5), *world, stamp(30.0), 50257]
+    assert read_timestamps(closed, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello"), Segment(1.5, 4.0, "world")], None)
+    cut = [*prompt, stamp(0), *hello, stamp(1.5), stamp(2.0), *world, 50257]
+    assert read_timestamps(cut, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], Segment(2.0, 4.0, "world"))
+    assert read_timestamps([*prompt, 50257], tokenizer, 4.0) == ([], None)
+
+
+class Scribe:
+    """Writes what it is given, window by window, and keeps what it heard."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, windows: list[list[int]]) -> None:
+        self.config = EchoConfig(n_mels=20)
+        self.windows, self.frames = windows, []
+
+    def generate(self, features: Tensor, **options: Any) -> Tensor:
+        assert options["return_timestamps"] is True
+        assert options["language"] == "en"
+        self.frames.append(features.shape[2])
+        return torch.tensor([self.windows.pop(0)])
+
+
+@needs_whisper
+def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next() -> None:
+    tokenizer = WhisperTokenizer()
+    hello, world = tokenizer.encode("hello"), tokenizer.encode("world")
+    scribe = Scribe(
+        [
+            [stamp(0), *hello, stamp(24.0), stamp(26.0), *world, 50257],
+            [stamp(2.0), *world, stamp(5.0), stamp(7.0), *hello, stamp(9.0), 50257],
+            [stamp(0.5), *world, 50257],
+        ]
+    )
+    reader = Reader(scribe, tokenizer, CtcSymbols(WORDS))  # type: ignore[arg-type]
+    found = transcribe_long(reader, torch.randn(58 * SAMPLE_RATE), "greedy")
+    assert found == [
+        Segment(0.0, 24.0, "hello"),
+        Segment(26.0, 29.0, "world"),
+        Segment(31.0, 33.0, "hello"),
+        Segment(54.5, 58.0, "world"),
+    ]
+    assert scribe.frames == [3000, 3000, 400]
