@@ -29,16 +29,18 @@ def vitals_summary(run: Run, links: dict[str, str]) -> str:
 
 
 def verdict(loop: LoopVitals) -> str:
-    """Say in two or three words how a loop did: the most serious that is true of it."""
-    if math.isnan(loop.regulation):
-        return "too few decisions"
-    if loop.held > 0.5:
-        return "mostly held"
-    if loop.regulation >= 0.9:
-        return "no setpoint" if math.isnan(loop.in_band) else "steady"
-    if loop.saturation > 0.5:
-        return "at its limit"
-    return "oscillates" if loop.oscillation > 0.5 else "off its setpoint"
+    """Say in a few words how a loop did: the most serious that is true of it."""
+    cases = (
+        (math.isnan(loop.regulation), "too few decisions"),
+        (loop.held > 0.5, "mostly held"),
+        (loop.regulation < 0.9 and loop.saturation > 0.5, "at its limit"),
+        (math.isnan(loop.in_band), "no setpoint"),
+        (loop.regulation >= 0.9, "steady"),
+        (loop.oscillation > 0.5, "oscillates"),
+        (loop.regulation >= 0.5, "at times off its setpoint"),
+        (True, "off its setpoint"),
+    )
+    return next(words for true, words in cases if true)
 
 
 def _sentence(vitals: Vitals) -> str:

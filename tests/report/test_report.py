@@ -105,9 +105,11 @@ def test_the_vitals_are_told_of_every_loop_and_drawn_where_they_were_recorded(ru
         ({"regulation": math.nan}, "too few decisions"),
         ({"held": 0.6}, "mostly held"),
         ({"in_band": math.nan}, "no setpoint"),
+        ({"in_band": math.nan, "regulation": 0.7, "saturation": 0.3}, "no setpoint"),
         ({"regulation": 0.5, "saturation": 0.6, "oscillation": 0.9}, "at its limit"),
         ({"regulation": 0.5, "oscillation": 0.9}, "oscillates"),
-        ({"regulation": 0.5}, "off its setpoint"),
+        ({"regulation": 0.5}, "at times off its setpoint"),
+        ({"regulation": 0.49}, "off its setpoint"),
     ],
 )
 def test_a_verdict_names_what_is_most_serious(changed: dict[str, float], words: str) -> None:
