@@ -117,33 +117,32 @@ class PID(Law):
                 return self._rest(state, admitted, given)
             reading, setpoint = math.log(reading), math.log(setpoint)
         resting = abs(setpoint - reading) < self.dead_band
-        proportional = self._proportional(reading, setpoint)
+        error, proportional = self._weigh(reading, setpoint)
         if state.command is None:
             return self._start(admitted, proportional, reading, setpoint, resting)
+        error_before, proportional_before = self._weigh(state.reading, state.setpoint)
         derivative = self._derivative(state, reading, given.elapsed) if self.derivative_time else 0.0
         integral = self._track(state, admitted, given, resting)
-        # Zero, unless the law was re-tuned.
-        integral = bounded(integral + (state.proportional - self._proportional(state.reading, state.setpoint)))
+        if proportional_before != state.proportional:  # re-tuned since
+            integral = bounded(integral + (state.proportional - proportional_before))
         if resting:
             command = admitted
         else:
             if self.integral_time is not None:
-                error = (self._error(reading, setpoint) + self._error(state.reading, state.setpoint)) / 2
+                rate = bounded(self.gain * (error + error_before) / 2)
                 # Divided before multiplied by time, so that a zero error cannot meet an infinity.
-                time = given.elapsed - given.held
-                integral = bounded(integral + bounded(bounded(self.gain * error) / self.integral_time * time))
+                integral = bounded(integral + bounded(rate / self.integral_time * (given.elapsed - given.held)))
             command = bounded(proportional + integral + derivative)
         after = PIDState(integral, derivative, proportional, reading, setpoint, command)
         return Decision((command,), after, {"P": proportional, "I": integral, "D": derivative})
 
-    def _error(self, reading: float, setpoint: float) -> float:
-        # Only what exceeds the band counts: a single outlier just beyond it must not kick the knob by the whole error.
+    def _weigh(self, reading: float, setpoint: float) -> tuple[float, float]:
+        """Return the error and the proportional term."""
         error = setpoint - reading
-        return math.copysign(max(0.0, abs(error) - self.dead_band), error)
-
-    def _proportional(self, reading: float, setpoint: float) -> float:
-        error = self._error(reading, setpoint)
-        return bounded(self.gain * (error - (1.0 - self.setpoint_weight) * setpoint))
+        if self.dead_band:
+            # Only what exceeds the band counts: an outlier just beyond it must not kick the knob by the whole error.
+            error = math.copysign(max(0.0, abs(error) - self.dead_band), error)
+        return error, bounded(self.gain * (error - (1.0 - self.setpoint_weight) * setpoint))
 
     def _start(self, admitted: float, proportional: float, reading: float, setpoint: float, resting: bool) -> Decision:
         bumpless = resting or self.integral_time is not None
