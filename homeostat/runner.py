@@ -73,7 +73,8 @@ class Runner:
         positions, moved = self._look()
         reasons = _ASIDE[self._hand] or (("external",) if any(moved) and not self._found else ())
         elapsed = self._ticks_since(self._asked)
-        held = elapsed - self._ticks_since(self._decided) if self._holds else 0
+        # A law that was never asked has no time to leave out.
+        held = max(0, elapsed - self._ticks_since(self._decided)) if self._holds else 0
         given = Input(readings, self.loop.wanted(tick), positions, moved, elapsed, held)
         decision = self._ask(given)
         if decision is None:

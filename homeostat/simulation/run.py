@@ -77,20 +77,12 @@ def simulate(
         ValueError: law and plant differ in shape, a tuple has another length than the readings or knobs, or there is
             no tick.
     """
-    if law.shape != plant.shape:
-        msg = (
-            f"A simulated law must have its plant's shape; got {type(law).__name__} of shape {law.shape} for "
-            f"{type(plant).__name__} of shape {plant.shape}. Use a law of as many readings and commands."
-        )
-        raise ValueError(msg)
-    if min(ticks, every) < 1:
-        msg = f"ticks and every must be at least 1; got {ticks} and {every}. Run one tick or more."
-        raise ValueError(msg)
+    _refuse_misfits(law, plant, ticks, every)
     n, m = law.shape
-    goals = () if setpoint is None else _each("setpoint", setpoint, n)
-    if law.needs_setpoint and not goals:
+    if law.needs_setpoint and setpoint is None:
         msg = f"A simulated {type(law).__name__} must have a setpoint; got none. Give one a reading."
         raise ValueError(msg)
+    goals = () if setpoint is None else _each("setpoint", setpoint, n)
     limits = {"low": low, "high": high, "slew": slew, "quantum": quantum}
     knobs = map(Knob, *(_each(name, limit, m) for name, limit in limits.items()))
     loop = SimulatedLoop(law, tuple(knobs), _each("start", start, m), every)
@@ -105,6 +97,18 @@ def simulate(
         rows.append((seen, wanted or (math.nan,) * n, loop.command, loop.admitted, loop.delivered))
         state = plant.advance(state, loop.delivered, draws)
     return _columns(rows, flat=law.shape == (1, 1))
+
+
+def _refuse_misfits(law: Law, plant: AnyPlant, ticks: int, every: int) -> None:
+    if law.shape != plant.shape:
+        msg = (
+            f"A simulated law must have its plant's shape; got {type(law).__name__} of shape {law.shape} for "
+            f"{type(plant).__name__} of shape {plant.shape}. Use a law of as many readings and commands."
+        )
+        raise ValueError(msg)
+    if min(ticks, every) < 1:
+        msg = f"ticks and every must be at least 1; got {ticks} and {every}. Run one tick or more."
+        raise ValueError(msg)
 
 
 def _each(name: str, given: Any, count: int) -> tuple[Any, ...]:

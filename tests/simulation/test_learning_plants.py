@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.optim import SGD, Adam, Optimizer
@@ -60,6 +60,7 @@ def test_the_expected_loss_is_the_mean_over_many_weights(rate: float) -> None:
 
 
 @given(st.floats(-6, 0.6), st.integers(0, 200))
+@settings(max_examples=40)
 def test_without_noise_the_expected_loss_is_exact(knob: float, ticks: int) -> None:
     plant = QuadraticSGD(gradient_noise=(0.0, 0.0))
     loss = simulate(Hold(), plant, ticks=ticks + 1, start=knob).reading[-1]
@@ -67,6 +68,7 @@ def test_without_noise_the_expected_loss_is_exact(knob: float, ticks: int) -> No
 
 
 @given(st.floats(0.05, 0.95), st.floats(0.1, 10))
+@settings(max_examples=40)
 def test_sgd_settles_below_two_over_the_curvature_and_diverges_above(share: float, curvature: float) -> None:
     plant = QuadraticSGD(curvatures=(curvature,), gradient_noise=(0.3,), start=(1.0,))
     edge = 2 / curvature
@@ -123,6 +125,7 @@ def test_the_dropout_gap_is_that_of_a_linear_regression_under_dropout() -> None:
 
 
 @given(st.floats(-1, 2), st.floats(0, 1))
+@settings(max_examples=40)
 def test_the_gap_settles_at_one_minus_the_rate(knob: float, learned: float) -> None:
     plant = DropoutGap(optimism=2.0, time_constant=5, learned=learned)
     settled = 2.0 * (1 - min(max(knob, 0.0), 0.999))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
@@ -51,6 +51,7 @@ def test_a_plant_is_its_transfer_function_sampled(
 
 
 @given(DELAYED, st.floats(-10, 10), st.integers(0, 5))
+@settings(max_examples=40)
 def test_a_plant_starts_at_rest(plant: DelayedPlant, level: float, dead_time: int) -> None:
     resting = plant.model_copy(update={"level": level, "dead_time": dead_time})
     run = simulate(Hold(), resting, ticks=20, start=resting.resting)
@@ -58,6 +59,7 @@ def test_a_plant_starts_at_rest(plant: DelayedPlant, level: float, dead_time: in
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 3), st.floats(5, 50))
+@settings(max_examples=40)
 def test_offset_and_balance_move_the_resting_knob(offset: float, gain: float, time_constant: float) -> None:
     fields = {"gain": gain, "offset": offset, "time_constant": time_constant}
     for plant in (FirstOrder(**fields), SecondOrder(**fields), UnstableFirstOrder(**fields)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -14,6 +14,7 @@ from homeostat.simulation import FirstOrder, Optimum, simulate
 
 
 @given(st.floats(-10, 10), st.floats(-5, 5), st.floats(-3, 3))
+@settings(max_examples=40)
 def test_the_reading_is_best_at_the_optimum(best: float, curvature: float, away: float) -> None:
     plant = Optimum(best=(best,), curvature=(curvature,), value=7.0)
     assert simulate(Hold(), plant, ticks=3, start=best).reading[-1] == 7.0

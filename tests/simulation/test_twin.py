@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,10 @@ from homeostat.simulation import (
     TwoByTwo,
     simulate,
 )
+from homeostat.simulation.plant import Vector
 
 WIDE = 1e9
 TICKS = 60
-FLAWS = (Noise(size=0.3), DropOuts(probability=0.15), NaNBursts(probability=0.1, length=3), LoadStep(at=20, size=0.4))
 
 
 class Slot(Actuator):
@@ -101,6 +102,28 @@ class Told(Law):
         return Decision((told + 0.1 * error,), state, {})
 
 
+class Blind(Disturbance):
+    """Begins with readings that are NaN, then missing."""
+
+    def init(self) -> int:
+        return 0
+
+    def apply(self, state: int, value: float, noise: Vector) -> float | None:
+        del noise
+        return value if state >= 8 else (math.nan if state < 4 else None)
+
+    def step(self, state: int, noise: Vector) -> int:
+        del noise
+        return state + 1
+
+
+FLAWS = (
+    Noise(size=0.3),
+    DropOuts(probability=0.15),
+    NaNBursts(probability=0.1, length=3),
+    LoadStep(at=20, size=0.4),
+    Blind(),
+)
 SCALAR = [
     Told(),
     PID(gain=0.8, integral_time=6.0, derivative_time=2.0, setpoint_weight=0.7),
@@ -127,7 +150,7 @@ OPTIONS = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("law", [*SCALAR, *COUPLED], ids=lambda law: type(law).__name__)
 @given(options=OPTIONS, flaws=st.lists(st.sampled_from(FLAWS), min_size=1, unique=True), seed=st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=15)
 def test_simulate_decides_as_the_real_controller_does(
     law: Law, options: dict[str, Any], flaws: list[Disturbance], seed: int
 ) -> None:

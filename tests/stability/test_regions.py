@@ -19,7 +19,7 @@ from homeostat.simulation import AnyPlant, FirstOrder, Integrator, SecondOrder, 
 from tests.stability.closed_loop import closed, jury, radius
 from tests.stability.drawn import ACTIONS, PLANTS, coupled, directions, matrix_pi, pid
 
-GRID = np.geomspace(1e-3, 1e3, 40)
+GRID = np.geomspace(1e-3, 1e3, 25)
 STEP = Profile(points=((0, 0.0), (1, 1.0)), interpolation="step")
 
 
