@@ -178,7 +178,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
         past_key_values: EncoderDecoderCache | None = None,
         labels: Tensor | None = None,
-        ctc_labels: Tensor | None = None,
+        ctc_targets: Tensor | None = None,
         feature_lengths: Tensor | None = None,
         use_cache: bool | None = None,
         **_: Any,
@@ -192,7 +192,8 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             encoder_outputs: the audio features, where they were made before.
             past_key_values: keys and values of earlier positions.
             labels: (B, L) next tokens, -100 where none.
-            ctc_labels: (B, N) symbols of the CTC head, -100 where none.
+            ctc_targets: (B, N) symbols of the CTC head, -100 where none. (Not labels: transformers' trainer evaluates
+                only where it is given everything of that name.)
             feature_lengths: (B,) valid frames of each clip.
             use_cache: return `past_key_values`; one is made where absent.
         """
@@ -214,7 +215,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             past_key_values=past_key_values,
             encoder_last_hidden_state=audio,
         )
-        self._add_loss(output, labels, ctc_labels)
+        self._add_loss(output, labels, ctc_targets)
         return output
 
     def _hear(
@@ -273,14 +274,14 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         factor = self.config.subsampling
         return torch.div(feature_lengths + factor - 1, factor, rounding_mode="floor")
 
-    def _add_loss(self, output: EchoOutput, labels: Tensor | None, ctc_labels: Tensor | None) -> None:
+    def _add_loss(self, output: EchoOutput, labels: Tensor | None, ctc_targets: Tensor | None) -> None:
         parts = []
         if labels is not None and output.logits is not None:
             ce = token_loss(output.logits, labels, self.config.label_smoothing)
             output.ce_loss = ce.detach()
             parts.append(ce)
-        if ctc_labels is not None and output.ctc_logits is not None:
-            ctc = ctc_loss(output.ctc_logits, output.ctc_lengths, ctc_labels)
+        if ctc_targets is not None and output.ctc_logits is not None:
+            ctc = ctc_loss(output.ctc_logits, output.ctc_lengths, ctc_targets)
             output.ctc_loss = ctc.detach()
             parts.append(self.dials.ctc_weight() * ctc)
         if parts and self.config.rotation == "free":

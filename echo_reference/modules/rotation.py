@@ -160,10 +160,17 @@ class AngleCondition(Precise):
 def compose(rotations: list[Rotation], extra: Tensor | None = None) -> Tensor:
     """The matrices M of several rotations in one batch, shape (len(rotations), *copies, D, D).
 
+    They are made in the parameters' own precision under autocast too: rounded, they would be no rotations.
+
     Args:
         rotations: of one shape and mode.
         extra: angles (len(rotations), B, N, P) to add, clip by clip; the result is then (len(rotations), B, D, D).
     """
+    with torch.autocast(rotations[0].angles.device.type, enabled=False):
+        return _compose(rotations, extra)
+
+
+def _compose(rotations: list[Rotation], extra: Tensor | None) -> Tensor:
     added = extra if extra is not None else [0.0] * len(rotations)
     angles = torch.stack(
         [(r.angles + more) * r.angle_scale[..., None, None] for r, more in zip(rotations, added, strict=True)]

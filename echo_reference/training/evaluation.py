@@ -41,7 +41,7 @@ def forward(model: Echo, batch: Batch, device: torch.device) -> EchoOutput:
         input_features=batch.features.to(device),
         feature_lengths=batch.feature_lengths.to(device),
         labels=batch.labels.to(device),
-        ctc_labels=batch.ctc_labels.to(device),
+        ctc_targets=batch.ctc_labels.to(device),
     )
 
 

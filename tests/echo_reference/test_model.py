@@ -17,7 +17,7 @@ CTC = torch.tensor([[3, 4, 5, -100], [6, 1, 1, 2]])
 
 
 def loss(model: Echo, features: Tensor, lengths: Tensor) -> Tensor:
-    return model(features, feature_lengths=lengths, labels=LABELS, ctc_labels=CTC).loss
+    return model(features, feature_lengths=lengths, labels=LABELS, ctc_targets=CTC).loss
 
 
 @pytest.mark.parametrize("sharing", ["layer", "conditional"])
@@ -142,7 +142,7 @@ def test_the_loss_is_the_sum_of_its_weighted_parts() -> None:
         model.encoder.turner.slots[0].rotation.matrix.mul_(1.1)
     model.dials.ctc_weight.set(0.7)
     model.dials.rotation_penalty.set(2.0)
-    out = model(audio(), labels=LABELS, ctc_labels=CTC)
+    out = model(audio(), labels=LABELS, ctc_targets=CTC)
     torch.testing.assert_close(out.loss, out.ce_loss + 0.7 * out.ctc_loss + 2.0 * out.rotation_defect)
     assert out.rotation_defect > 0.1
     assert not out.ce_loss.requires_grad

@@ -110,10 +110,10 @@ def test_a_loaded_model_computes_what_the_saved_one_did(tmp_path: Path) -> None:
     tokens = torch.tensor([[1, 5, 6], [1, 7, 8]])
     before = model.eval()(audio(), decoder_input_ids=tokens)
     move_every_dial(model)
-    moved = model(audio(), decoder_input_ids=tokens, labels=tokens, ctc_labels=tokens[:, 1:] - 2)
+    moved = model(audio(), decoder_input_ids=tokens, labels=tokens, ctc_targets=tokens[:, 1:] - 2)
     model.save_pretrained(tmp_path)
     loaded = Echo.from_pretrained(tmp_path).eval()
-    again = loaded(audio(), decoder_input_ids=tokens, labels=tokens, ctc_labels=tokens[:, 1:] - 2)
+    again = loaded(audio(), decoder_input_ids=tokens, labels=tokens, ctc_targets=tokens[:, 1:] - 2)
     assert {name: dial.peek() for name, dial in dials(loaded).items()} == {
         name: dial.peek() for name, dial in dials(model).items()
     }
