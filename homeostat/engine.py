@@ -100,6 +100,7 @@ class Engine:
         self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
         self._owners: dict[str, str] = {}
         self._late = False
+        self._busy = True
         self._handles: list[RemovableHandle] = []
         self._transients = Transients(plant, ())
         try:
@@ -192,6 +193,7 @@ class Engine:
             self._monitoring.load_state_dict(state["monitoring"])
             self.plant.metrics.load_state_dict(state["metrics"])
         self._senses.arm()
+        self._monitoring.arm()
 
     def _add(self, loop: CoupledLoop) -> None:
         name = loop.title
@@ -240,34 +242,50 @@ class Engine:
         self.plant.begin(optimizer)
         closure = has_closure(args, kwargs)
         if clocks:
+            self._busy = not self._is_idle()
             # With a closure this step's gradients and losses exist only after it.
             self._late = closure
             if not closure:
                 self._sense_and_decide()
-            self._senses.before_step()
+            if self._busy:
+                self._senses.before_step()
         self._transients.begin()
         return with_closure(args, kwargs, self._transients.guard) if closure else None
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
         clocks = optimizer is self.plant.optimizers[0]
-        if clocks and self._transients.open:
+        if clocks and self._busy and self._transients.open:
             self._senses.after_update()
         if not self._transients.end() or not clocks:
             return
         if self._late:
             self._sense_and_decide()
-        self._senses.after_step()
+        if self._busy:
+            self._senses.after_step()
         self.plant.tick += 1
-        self._senses.arm()
-        self.plant.forget()
+        if self._busy:
+            self._senses.arm()
+            self._monitoring.arm()
+            self.plant.forget()
         if self._unchecked:
             self._warn_of_unread()
 
+    def _is_idle(self) -> bool:
+        """Whether this tick is one between decisions, which must cost next to nothing."""
+        if self._vitals_every and self.plant.tick % self._vitals_every == 0:
+            return False
+        if len(self.plant.metrics) > len(self._monitors):
+            return False
+        return self._senses.idle() and self._monitoring.idle()
+
     def _sense_and_decide(self) -> None:
         plant = self.plant
+        if not self._busy:
+            plant.metrics.commit()
+            return
         # Before the tick is closed, so that a metric's first value is not lost to its reader.
-        for name in plant.metrics.names if len(plant.metrics.names) > len(self._monitors) else ():
+        for name in plant.metrics.names if len(plant.metrics) > len(self._monitors) else ():
             self._monitor(name)
         plant.metrics.commit()
         observed = self._monitoring.exchange()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from homeostat.errors import HomeostatError
 
 
 class Metrics:
-    """Averages of observed values, kept on the device, without a synchronisation.
+    """Averages of observed values, kept where they are, without a synchronisation.
 
     A value is copied when it is observed: a kept reference would read what `loss /= n` made of it, and would
     hold the graph alive. Calls between two ticks are averaged into one value a tick; a reader takes the mean
@@ -20,9 +20,11 @@ class Metrics:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._device = device
-        self._dtype = dtype
+        self._like = torch.zeros((), device=device, dtype=dtype)
         self._slots: dict[str, _Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     @property
     def names(self) -> list[str]:
@@ -38,12 +40,12 @@ class Metrics:
         if isinstance(value, Tensor) and value.numel() != 1:
             msg = f"Metric {name!r} must be one number; got shape {tuple(value.shape)}. Reduce it, e.g. with .mean()."
             raise HomeostatError(msg)
-        self._slot(name).add(value)
+        self._slot(name).add(value, self._like.dtype)
 
     def reader(self, name: str) -> MetricReader:
         """Return a new reader of metric `name`, which need not have been observed yet."""
         slot = self._slot(name)
-        return MetricReader(slot, slot.add_reader())
+        return MetricReader(slot, slot.add_reader(), self._like)
 
     def commit(self) -> None:
         """Close the tick: what was observed since the last one enters every reader's interval."""
@@ -61,74 +63,77 @@ class Metrics:
 
     def state_dict(self) -> list[list[Any]]:
         """Name, sums and counts of the intervals under way, and the tick under way, of every metric."""
-        return [[n, s.sums.tolist(), list(s.counts), s.calls, s.pending.item()] for n, s in self._slots.items()]
+        return [
+            [name, [float(x) for x in slot.sums], list(slot.counts), slot.calls, float(slot.pending)]
+            for name, slot in self._slots.items()
+        ]
 
     def load_state_dict(self, state: list[list[Any]]) -> None:
         """Continue the intervals of `state_dict`; readers must have been made in the same order."""
         for name, sums, counts, calls, pending in state:
             slot = self._slot(name)
             if len(counts) == len(slot.counts):
-                slot.sums.copy_(torch.tensor(sums, dtype=self._dtype))
-                slot.counts[:] = counts
-            slot.calls = calls
-            slot.pending.fill_(pending)
+                slot.sums[:], slot.counts[:] = sums, counts
+            slot.calls, slot.pending = calls, pending
 
     def _slot(self, name: str) -> _Slot:
         if name not in self._slots:
-            # A metric may first be seen in an evaluation; tensors made there could never be written again.
-            with torch.inference_mode(False):
-                self._slots[name] = _Slot(self._device, self._dtype)
+            self._slots[name] = _Slot()
         return self._slots[name]
 
 
 class MetricReader:
     """One reader's view of a metric: the mean over the ticks since it last took one."""
 
-    def __init__(self, slot: _Slot, index: int) -> None:
+    def __init__(self, slot: _Slot, index: int, like: Tensor) -> None:
         self._slot = slot
         self._index = index
+        self._like = like
 
     def take(self) -> Tensor | None:
         """Return the mean as a 0-d tensor and start a new interval; None if nothing was observed in it."""
-        count = self._slot.counts[self._index]
-        if count == 0:
+        slot, index = self._slot, self._index
+        if slot.counts[index] == 0:
             return None
-        mean = self._slot.sums[self._index] / count
-        self._slot.sums[self._index] = 0.0
-        self._slot.counts[self._index] = 0
-        return mean
+        mean = slot.sums[index] / slot.counts[index]
+        slot.sums[index], slot.counts[index] = 0.0, 0
+        return mean.to(self._like) if isinstance(mean, Tensor) else torch.full_like(self._like, mean)
 
 
 class _Slot:
-    """The device side of one metric: the tick under way, and one running sum a reader."""
+    """One metric: the tick under way, and one running sum a reader.
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.pending = torch.zeros((), device=device, dtype=dtype)
+    What is at hand, numbers and tensors on the CPU, is kept in numbers: they cost a tenth. The rest stays on its
+    device, in 0-d tensors of float64 where the device has it.
+    """
+
+    def __init__(self) -> None:
+        self.pending: Tensor | float = 0.0
         self.calls = 0
-        self.sums = torch.zeros(0, device=device, dtype=dtype)
+        self.sums: list[Tensor | float] = []
         self.counts: list[int] = []
 
     def add_reader(self) -> int:
-        self.sums = torch.cat([self.sums, self.sums.new_zeros(1)])
+        self.sums.append(0.0)
         self.counts.append(0)
         return len(self.counts) - 1
 
-    def add(self, value: Tensor | float) -> None:
-        if isinstance(value, Tensor):
-            value = value.detach().reshape(())
-            if self.calls == 0:
-                self.pending.copy_(value, non_blocking=True)
-            else:
-                self.pending.add_(value.to(self.pending))
-        elif self.calls == 0:
-            self.pending.fill_(value)
+    def add(self, value: Tensor | float, dtype: torch.dtype) -> None:
+        if not isinstance(value, Tensor):
+            value = float(value)
+        elif value.device.type == "cpu":
+            # A 0-d one is not flattened, which would cost more than all else here.
+            flat = value.detach() if value.dim() == 0 else value.detach().flatten()[0]
+            value = float(cast("float", flat.tolist()))
         else:
-            self.pending.add_(value)
+            value = value.detach().reshape(()).to(dtype, copy=True)
+        self.pending = value if self.calls == 0 else self.pending + value
         self.calls += 1
 
     def commit(self) -> None:
-        if self.calls == 0:
-            return
-        self.sums.add_(self.pending, alpha=1.0 / self.calls)
-        self.counts = [count + 1 for count in self.counts]
-        self.calls = 0
+        if self.calls:
+            mean = self.pending if self.calls == 1 else self.pending / self.calls
+            for i in range(len(self.sums)):
+                self.sums[i] = self.sums[i] + mean
+                self.counts[i] += 1
+            self.calls = 0

@@ -25,13 +25,12 @@ def each_norm(tensors: Sequence[Tensor]) -> Tensor:
     if {t.layout for t in tensors} != {torch.strided} or any(dtype.is_complex for dtype in dtypes):
         tensors = [_dense(t) for t in tensors]
     wide = torch.float64 if dtypes & {torch.float64, torch.complex128} else torch.float32
-    with torch.no_grad():
-        norms = list(torch._foreach_norm(list(tensors), 2, dtype=wide))
-        if any(is_sharded(n) for n in norms):
-            return _whole(norms)
-        if len({n.device for n in norms}) > 1:
-            norms = [n.to(norms[0].device) for n in norms]
-        return torch.stack(norms)
+    norms = list(torch._foreach_norm(list(tensors), 2, dtype=wide))
+    if any(map(is_sharded, norms)):
+        return _whole(norms)
+    if len({n.device for n in norms}) > 1:
+        norms = [n.to(norms[0].device) for n in norms]
+    return torch.stack(norms)
 
 
 def gradient_norm(plant: Plant, place: tuple[int, int] | None = None) -> Tensor | None:

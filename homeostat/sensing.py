@@ -86,6 +86,8 @@ class Senses:
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
         self._flights: deque[_Flight] = deque()
+        self._wake = 0
+        self._absent = torch.zeros((), dtype=plant.dtype, device=plant.device)
 
     def add(self, observers: Sequence[Observer], every: int) -> tuple[int, ...]:
         """Return the indices of sensors for `observers`; equal ones of equal cadence share one.
@@ -101,6 +103,7 @@ class Senses:
                 sensor.close()
             del self._sensors[count:]
             raise
+        self._wake = 0
         self._cadences = {}
         for i, sensor in enumerate(self._sensors):
             self._cadences.setdefault(sensor.every, []).append(i)
@@ -110,7 +113,15 @@ class Senses:
 
     def arm(self) -> None:
         """Before a forward pass: ready the activation sensors that are due at this tick."""
-        self._prepare(self._activations, self._plant.tick)
+        tick = self._plant.tick
+        self._prepare(self._activations, tick)
+        # What is due at a tick may have to be prepared and measured in the step of the one before.
+        due = [-(-tick // every) * every for every in self._cadences]
+        self._wake = min((max(t - 1, tick) for t in due), default=tick)
+
+    def idle(self) -> bool:
+        """Whether nothing is to be measured, prepared or handed out at this tick, so that it may be passed over."""
+        return self._plant.tick < self._wake and not self._flights
 
     def before_step(self) -> None:
         """Before a step changes the weights: ready the update sensors that are due at the next tick."""
@@ -138,7 +149,12 @@ class Senses:
         return self._arrivals() if self._flights else {}
 
     def _send(self, due: tuple[int, ...]) -> None:
-        vector = self._pack([self._observe(self._sensors[i]) for i in due])
+        measured = [self._observe(self._sensors[i]) for i in due]
+        if self._group is None:
+            due = tuple(i for i, m in zip(due, measured, strict=True) if m is not None)
+            if not due:
+                return
+        vector = self._pack(measured)
         landed = None
         if vector.is_cuda:
             host = torch.empty(vector.shape, dtype=vector.dtype, pin_memory=True)
@@ -241,14 +257,13 @@ class Senses:
         return sensor.observer.observe(self._plant, sensor.memory)
 
     def _pack(self, measured: list[Tensor | None]) -> Tensor:
-        plant = self._plant
-        absent = torch.zeros((), dtype=plant.dtype, device=plant.device)
-        values = torch.stack([absent if m is None else m.detach().to(absent).reshape(()) for m in measured])
+        absent = self._absent
+        if self._group is None:
+            return torch.stack([m.to(absent) for m in measured if m is not None]).reshape(1, -1)
+        values = torch.stack([absent if m is None else m.to(absent).reshape(()) for m in measured])
         # Made on the device: numbers copied there from the host would have to wait for it.
         present = torch.ones_like(absent)
         counts = torch.stack([absent if m is None else present for m in measured])
-        if self._group is None:
-            return torch.stack([values, counts])
         finite = torch.isfinite(values)
         packed = torch.stack([torch.where(finite, values, 0.0), counts, (~finite).to(counts)])
         if self._agreement is not None:
@@ -263,6 +278,8 @@ class Senses:
         return rows
 
     def _unpack(self, flight: _Flight, rows: list[list[float]]) -> list[float | None]:
+        if len(rows) == 1:
+            return list(rows[0])
         values, counts, *bad = rows
         unpacked: list[float | None] = []
         for column, index in enumerate(flight.sensors):

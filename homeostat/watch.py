@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 
-from torch._dynamo.eval_frame import OptimizedModule
+from torch import nn
 
 from homeostat.nn import Dial
 from homeostat.plant import Plant
@@ -12,10 +13,7 @@ from homeostat.plant import Plant
 
 def start_watching(plant: Plant, dials: Iterable[Dial]) -> bool:
     """Count the reads of `dials` from now on; False in a compiled model, where counting would recompile it."""
-    compiled = any(
-        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
-        for module in plant.model.modules()
-    )
+    compiled = any(map(_is_compiled, plant.model.modules()))
     if not compiled:
         for dial in dials:
             dial.reads = 0
@@ -29,3 +27,11 @@ def stop_watching(dials: Mapping[str, Dial]) -> tuple[str, ...]:
     for dial in dials.values():
         dial.watching, dial.reads = False, 0
     return unread
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    if module._compiled_call_impl is not None:
+        return True
+    # The compiler takes seconds to import; where nobody has, nothing is compiled.
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    return compiler is not None and isinstance(module, compiler.OptimizedModule)

@@ -36,11 +36,14 @@ class Sizes:
 
     Attributes:
         known: the rms when it was sent.
+        span: the least and the greatest of them.
         since: bounds on what happened since then.
     """
 
     def __init__(self) -> None:
         self.known: dict[Tensor, float] = {}
+        self.span = (0.0, math.inf)
+        self._ids: list[int] = []
         self.since = Drift()
         self._sent: _Sent | None = None
         self._since_sent = Drift()
@@ -53,7 +56,7 @@ class Sizes:
             return
         if self._sent is not None:
             pairs = zip(self._sent.tensors, self._sent.values(), strict=True)
-            self.known = {t: norm / math.sqrt(t.numel()) for t, norm in pairs}
+            self._know({t: norm / math.sqrt(t.numel()) for t, norm in pairs})
             self.since = self._since_sent
         self._sent = _send(tensors)
         self._since_sent = Drift()
@@ -68,13 +71,23 @@ class Sizes:
     def load(self, parameters: list[Tensor], saved: list[Any]) -> None:
         """Continue from what `save` returned."""
         known, since, sent, since_sent, self._steps = saved
-        self.known = {parameters[i]: size for i, size in known}
+        self._know({parameters[i]: size for i, size in known})
         self.since, self._since_sent = Drift(*since), Drift(*since_sent)
         self._sent = None
         if sent is not None:
             # In float64, which holds every float32.
             norms = torch.tensor(sent[1], dtype=torch.float64)
             self._sent = _Sent([parameters[i] for i in sent[0]], norms, None)
+
+    def knows(self, tensors: list[Tensor]) -> bool:
+        """Whether these are the tensors whose sizes are known, all of them in the same order."""
+        return self._ids == [id(tensor) for tensor in tensors]
+
+    def _know(self, known: dict[Tensor, float]) -> None:
+        self.known = known
+        # A tensor's hash and its comparison are far slower than those of numbers.
+        self._ids = list(map(id, known))
+        self.span = (min(known.values(), default=0.0), max(known.values(), default=math.inf))
 
     def step(self, limit: float, rate: float, decay: float) -> None:
         """Account for a step limited to `limit` whose update is at most `rate` + `decay` * rms(weight)."""
@@ -109,7 +122,8 @@ class Drift(NamedTuple):
 
 
 def _send(tensors: list[Tensor]) -> _Sent:
-    norms = each_norm(tensors)
+    with torch.no_grad():
+        norms = each_norm(tensors)
     if not norms.is_cuda:
         return _Sent(tensors, norms.to("cpu"), None)
     host = torch.empty(norms.shape, dtype=norms.dtype, pin_memory=True)

@@ -31,12 +31,21 @@ class _Coming(NamedTuple):
         if self.rate == math.inf:
             return self.moving
         known, since = self.sizes.known, self.sizes.since
+        least, greatest = self.sizes.span
+        # One comparison for the group, where it is enough: a large model has thousands of tensors.
+        if self._bound(since.most(greatest)) <= limit * max(since.least(least), floor) and self.sizes.knows(
+            self.moving
+        ):
+            return []
         return [p for p in self.moving if not self._within(known.get(p), since, limit, floor)]
 
     def _within(self, size: float | None, since: Drift, limit: float, floor: float) -> bool:
         if size is None:
             return False
-        return self.rate + self.decay * since.most(size) <= limit * max(since.least(size), floor)
+        return self._bound(since.most(size)) <= limit * max(since.least(size), floor)
+
+    def _bound(self, size: float) -> float:
+        return self.rate + self.decay * size
 
 
 class _Memory:

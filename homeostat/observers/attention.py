@@ -25,6 +25,8 @@ class _Listener:
         self.armed = False
         self.result: Tensor | None = None
         self.before: Callable[[AttentionCall], None] | None = None
+        # Kept out of compiled code here, not above the method: that would import the compiler, which takes seconds.
+        self._hear = torch.compiler.disable(self._listen)  # type: ignore[no-untyped-call]
 
     def arm(self, tap: AttentionTap) -> None:
         self.armed, self.result = True, None
@@ -47,9 +49,11 @@ class _Listener:
         result, self.result = self.result, None
         return result
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    @torch.no_grad()
     def __call__(self, call: AttentionCall) -> None:
+        self._hear(call)
+
+    @torch.no_grad()
+    def _listen(self, call: AttentionCall) -> None:
         if self.before is not None:
             self.before(call)
         if self.armed:

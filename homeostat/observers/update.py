@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from homeostat.errors import AttachError
 from homeostat.norms import local
@@ -21,30 +22,43 @@ class _Sample:
         count: the clock's tensors when the sample was drawn; more may have come since.
         positions: places of the sampled tensors in `plant.parameters()`.
         indices: elements of each, shape (tensors, elements); padded with 0.
-        weights: 1 for an element, 0 for padding, same shape.
+        counts: how many of them are no padding.
         rows: rows of the sample that had a gradient when the step came.
-        mask: `weights` of these rows.
-        before: their values before it, shape (rows, elements); None if no measurement is under way.
+        mask: of these, 1 for an element and 0 for padding; None where nothing is padded.
+        least: the least norm that the weights of each of these rows count with, floor * sqrt(elements).
+        middle: a half, or one, at the place of the median of as many sorted values; 0 elsewhere.
+        before: their values before the step, shape (rows, elements); None if no measurement is under way.
         shape: where the learning-rate schedule stands, 1 at its reference.
     """
 
-    def __init__(self, count: int, positions: list[int], indices: Tensor, weights: Tensor) -> None:
+    def __init__(self, count: int, positions: list[int], indices: Tensor, counts: list[int], floor: float) -> None:
         self.count = count
         self.positions = positions
         self.indices = indices
-        self.weights = weights
-        self.rows = list(range(len(positions)))
-        self.mask = weights
+        self.counts = counts
+        self.floor = floor
         self.before: Tensor | None = None
         self.shape = 1.0
+        self.select(list(range(len(positions))))
 
     def select(self, rows: list[int]) -> None:
-        if rows != self.rows:
-            self.rows, self.mask = rows, torch.stack([self.weights[row] for row in rows])
+        """Prepare for these rows; told once for many measurements, and on the host alone."""
+        self.rows = rows
+        counts = torch.tensor([self.counts[row] for row in rows], dtype=torch.float32)
+        width = self.indices.shape[1]
+        mask = (torch.arange(width) < counts[:, None]).float()
+        self.mask = None if bool(mask.all()) else mask.to(self.indices.device)
+        self.least = (self.floor * counts.sqrt()).to(self.indices.device)
+        middle = torch.zeros(len(rows))
+        for place in ((len(rows) - 1) // 2, len(rows) // 2) if rows else ():
+            middle[place] += 0.5
+        self.middle = middle.to(self.indices.device)
 
     def gather(self, parameters: list[Tensor]) -> Tensor:
+        """Return the elements' values now, shape (rows, elements)."""
         taken = [torch.take(local(parameters[self.positions[row]]).detach(), self.indices[row]) for row in self.rows]
-        return torch.stack([t.to(self.weights) for t in taken])
+        values = torch.stack([t.to(self.least) for t in taken])
+        return values if self.mask is None else values * self.mask
 
 
 class UpdateRatio(Observer):
@@ -93,8 +107,12 @@ class UpdateRatio(Observer):
         parameters = plant.parameters()
         with_gradient = [row for row, i in enumerate(memory.positions) if parameters[i].grad is not None]
         # With a closure the gradients come inside the step.
-        memory.select(with_gradient or list(range(len(memory.positions))))
-        memory.before = memory.gather(parameters) if memory.rows else None
+        rows = with_gradient or list(range(len(memory.positions)))
+        if rows != memory.rows:
+            memory.select(rows)
+        # Shared by all that look at the same sample.
+        sample = f"sample {self.seed} {self.elements} {self.tensors} {self.vectors} {memory.count}"
+        memory.before = plant.cached(sample, lambda: memory.gather(parameters)) if rows else None
         memory.shape = plant.schedule() if self.schedule else 1.0
 
     def observe(self, plant: Plant, memory: _Sample) -> Tensor | None:
@@ -104,9 +122,11 @@ class UpdateRatio(Observer):
         if before is None or memory.shape == 0:
             return None
         update = memory.gather(plant.parameters()) - before
-        ratios = _rms(update, memory.mask) / _rms(before, memory.mask).clamp(min=self.floor)
-        reading = ratios.mean() if self.statistic == "mean" else _median(ratios)
-        return reading / memory.shape
+        # Norms in place of roots of means: both are over as many elements.
+        ratios = vector_norm(update, dim=1) / torch.maximum(vector_norm(before, dim=1), memory.least)
+        # Non-finite values sort last, where a median would not see them; 0 times them is NaN.
+        reading: Tensor = ratios.mean() if self.statistic == "mean" else ratios.sort().values @ memory.middle
+        return reading if memory.shape == 1.0 else reading / memory.shape
 
     def save(self, memory: _Sample) -> int:
         """Return how many tensors the sample was drawn from: groups added later are not in it."""
@@ -137,12 +157,10 @@ class UpdateRatio(Observer):
         chosen = sorted(places[i] for i in torch.randperm(len(places), generator=generator)[: self.tensors].tolist())
         width = min(self.elements, max((sizes[i] for i in chosen), default=0))
         indices = torch.zeros(len(chosen), width, dtype=torch.int64)
-        weights = torch.zeros(len(chosen), width)
         for row, i in enumerate(chosen):
             drawn = _draw(sizes[i], width, generator)
             indices[row, : len(drawn)] = drawn
-            weights[row, : len(drawn)] = 1.0
-        return _Sample(count, chosen, indices.to(plant.device), weights.to(plant.device))
+        return _Sample(count, chosen, indices.to(plant.device), [min(sizes[i], width) for i in chosen], self.floor)
 
 
 class ProposedUpdateRatio(UpdateRatio):
@@ -167,14 +185,3 @@ def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
     if size > 64 * count:
         return torch.randint(size, (count,), generator=generator)
     return torch.randperm(size, generator=generator)[:count]
-
-
-def _rms(values: Tensor, weights: Tensor) -> Tensor:
-    return ((values.square() * weights).sum(1) / weights.sum(1)).sqrt()
-
-
-def _median(values: Tensor) -> Tensor:
-    ordered = values.sort().values
-    n = len(values)
-    # Non-finite values sort last, where a median would not see them; 0 times them is NaN.
-    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2 + 0 * ordered[-1]
