@@ -75,12 +75,12 @@ def test_a_test_that_was_broken_off_closes_no_loop():
 
 
 def test_with_log_error_the_test_works_on_logarithms():
-    class Exponential(FirstOrder):
+    class ExponentialLag(FirstOrder):
         def read(self, state, noise):
             return float(np.exp(super().read(state, noise)))
 
     law = LAW.model_copy(update={"log_error": True})
-    plant = Exponential(gain=2.0, time_constant=15, dead_time=4)
+    plant = ExponentialLag(gain=2.0, time_constant=15, dead_time=4)
     course = Profile(points=((0, 1.0), (300, 3.0)), interpolation="step")
     run = simulate(law, plant, ticks=600, setpoint=course)
     assert run.reading[-1] == pytest.approx(3.0, rel=1e-3)
