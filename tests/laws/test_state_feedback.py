@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from homeostat.laws import Input, LinearModel, StateFeedback
+from homeostat.laws import Input, LinearModel, MatrixPI, StateFeedback
 from homeostat.laws.riccati import regulator
 from homeostat.simulation import FirstOrder, TwoByTwo, simulate
 
@@ -238,3 +238,18 @@ def test_ticks_that_were_held_do_not_count_for_the_integral() -> None:
     for held in (0, 50):
         decision = law.update(first.state, plain._replace(elapsed=1 + held, held=held))
         assert decision.terms["I0"] == law.update(first.state, plain).terms["I0"] > 0
+
+
+def test_settles_where_a_loop_each_oscillates() -> None:
+    """Each PI is SIMC's for its own path, which it controls well alone; together they turn in a circle."""
+    plant = TwoByTwo(interaction=(1.2, -1.2), time_constants=((20.0, 20.0),) * 2, dead_times=(5, 5))
+    each = MatrixPI(gain=((2, 0), (0, 2)), integral=((0.1, 0), (0, 0.1)), tracking_time=20)
+    alone = plant.model_copy(update={"interaction": (0.0, 0.0)})
+    together = law_for(plant, tolerances=(0.3, 0.3), integral_time=20.0, noise=(0.03, 0.03))
+    swings = [
+        np.ptp(simulate(law, real, ticks=600, setpoint=(1.0, 0.0), low=-3.0, high=3.0).reading[-200:], axis=0)
+        for law, real in ((each, alone), (each, plant), (together, plant))
+    ]
+    assert swings[0].max() < 1e-3
+    assert swings[1].min() > 2
+    assert swings[2].max() < 1e-3
