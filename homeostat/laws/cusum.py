@@ -76,7 +76,6 @@ class CUSUM(Law):
         up, up_length = self._add(state.up, state.up_length, score)
         down, down_length = self._add(state.down, state.down_length, -score)
         terms = {"up": up, "down": down}
-        # Of two alarms at once (a threshold under an allowance's worth of noise) the larger sum is believed.
         if max(up, down) <= self.threshold:
             return Decision((setpoint,), CUSUMState(up, up_length, down, down_length), terms)
         shift = self.allowance + up / up_length if up >= down else -self.allowance - down / down_length
