@@ -213,7 +213,7 @@ def _shares(course: Course, frame: Frame, errors: Array, noise: Sequence[float])
 
 
 def _travel(course: Course, frame: Frame) -> float:
-    ticks = course.tick[-1] - course.tick[0]
+    ticks = float(course.tick[-1] - course.tick[0])
     ways = [0.0]
     for values, (low, high, log) in zip(course.delivered.T, frame.spans, strict=False):
         position = np.log(np.maximum(values, 1e-300)) if log else values
