@@ -67,7 +67,7 @@ def forecast(errors: Array, delay: int = 1) -> Forecast:
     Raises:
         ValueError: too few errors, or one that is not finite.
 
-    Source: L. Desborough and T. Harris, Can. J. Chem. Eng. 70, 1992, equations 10 to 14.
+    Source: L. Desborough and T. Harris, Can. J. Chem. Eng. 70, 1992.
     """
     _refuse_unfit(errors, delay)
     size = float(np.abs(errors).max()) or 1.0
@@ -116,7 +116,7 @@ def oscillation_index(errors: Array) -> float:
     Raises:
         ValueError: too few errors, or one that is not finite.
 
-    Source: N. Thornhill, B. Huang and H. Zhang, J. Process Control 13, 2003, section 3.
+    Source: N. Thornhill, B. Huang and H. Zhang, J. Process Control 13, 2003.
     """
     _refuse_unfit(errors, 1)
     correlation = _autocorrelation(errors)
