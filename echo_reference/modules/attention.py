@@ -117,7 +117,7 @@ class SelfAttention(nn.Module):
         place: Place = _START,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        q, k = turn(self._project(x_BTC, turning.rotation), turning.angles)
+        q, k = turn(self.project(x_BTC, turning.rotation), turning.angles)
         v = split(self.v_proj(x_BTC), 2, self.heads).transpose(1, 2)
         if place.cache is not None:
             k, v = place.cache.update(k, v, turning.layer)
@@ -126,7 +126,7 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def _project(self, x_BTC: Tensor, rotation: Tensor | None) -> Tensor:
+    def project(self, x_BTC: Tensor, rotation: Tensor | None) -> Tensor:
         """Rotated queries and keys, (B, T, 2, H, D)."""
         foldable = type(self.q_proj) is nn.Linear and type(self.k_proj) is nn.Linear
         if foldable and (rotation is None or rotation.ndim < 4):
