@@ -106,7 +106,7 @@ def training_controls() -> dict[str, list[Any]]:
         output_matrix=((1.0, 0.0), (-1.0, 1.0)),
     )
     coupled = StateFeedback(
-        model=model, tolerances=(0.1, 0.1), efforts=(0.5, 0.5), integral_time=20, noise=(0.03, 0.1), every=10
+        model=model, tolerances=(0.1, 0.1), efforts=(0.25, 0.5), integral_time=30, noise=(0.03, 0.1), every=10
     )
     by_rate, by_decay = simc(0.29, 25, 10, 25), simc(0.55, 40, 10, 25)
     crossed = loops((by_rate, by_decay), GOALS, (0, 1))
@@ -157,10 +157,10 @@ def tables(simulation: list[dict[str, Any]], training: list[dict[str, Any]]) -> 
     ]
     keys = ("iae_size", "iae_update", "swing_size", "swing_update", "loss", "worst_loss")
     for name in dict.fromkeys(r["control"] for r in training):
-        values = [mean(r[key] for r in training if r["control"] == name) for key in keys]
-        lines.append(
-            f"| {name} | {values[0]:.0f} | {values[1]:.0f} | " + " | ".join(f"{v:.2f}" for v in values[2:]) + " |"
-        )
+        loose = {"size by rate alone": "update", "update by decay alone": "size"}.get(name, "neither")
+        means = {key: mean(r[key] for r in training if r["control"] == name) for key in keys}
+        shown = {key: f"{value:.{0 if key.startswith('iae') else 2}f}" for key, value in means.items()}
+        lines.append(f"| {name} | " + " | ".join("-" if k.endswith(loose) else v for k, v in shown.items()) + " |")
     return "\n".join(lines) + "\n"
 
 
