@@ -1,6 +1,6 @@
 """Auto-tuning on random stable plants against the best PID there is for each.
 
-    python -m benchmarks.autotuning [--plants N] [--seed S]
+    python -m benchmarks.autotuning [--plants N] [--seed S] [--workers W]
 
 Plants of first and second order (damping 0.5 to 1.5) with dead times from none to the time constant, gains of either
 sign over two decades, half of them with noise, are drawn by the seed. On each an `AutoTune` performs its relay test,
@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,14 +226,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "autotuning.json")
     arguments = parser.parse_args()
-    start, results = time.process_time(), []
-    for seed, plant in cases(arguments.plants, arguments.seed):
-        results.append(judge(plant, seed))
-        shown = results[-1].get("ratio", math.nan)
-        print(f"{len(results):4} {type(plant).__name__:12} IAE over optimum {shown:.2f}", flush=True)
-    figures = {**summary(results), "seconds": round(time.process_time() - start)}
+    results: list[dict[str, Any]] = []
+    seeds, plants = zip(*cases(arguments.plants, arguments.seed), strict=True)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for result in pool.map(judge, plants, seeds):
+            results.append(result)
+            kind, ratio = result["plant"]["kind"], result.get("ratio", math.nan)
+            print(f"{len(results):4} {kind:12} IAE over optimum {ratio:.2f}", flush=True)
+    figures = summary(results)
     print(json.dumps(figures, indent=1))
     arguments.output.write_text(json.dumps({"summary": figures, "plants": results}, indent=1) + "\n")
 

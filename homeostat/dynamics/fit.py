@@ -192,7 +192,8 @@ class _Problem:
 def _trials(grid: Grid, shape: Shape) -> list[Array]:
     """Return trial parameters: dead times finely where they are short, time constants by their logarithm."""
     span = float(grid.times[-1])
-    steps = max(span / grid.step / 2, 1.0)
+    # A record shorter than four dead times shows chance, not an effect.
+    steps = max(span / grid.step / 4, 1.0)
     dead_times = grid.step * np.unique(np.append(np.arange(0, min(5, steps), 0.5), np.geomspace(1, steps, 10)))
     slow = np.log(np.geomspace(grid.step / 4, 10 * span, 12))
     damping = np.log([0.4, 1.0, 3.0])

@@ -72,7 +72,7 @@ def _sensitivity(pulse: Pulse, trials: Array, every: int) -> Array:
     """Return Ms of each candidate; infinite for an unstable loop.
 
     By Nyquist's criterion for a plant without unstable poles, 1 + L must not turn about 0: what its phase begins with
-    below 0 it must have made up for at half the sampling rate.
+    below 0 it must have made up for at half the sampling rate. A gain of the wrong sign begins elsewhere.
     """
     turns = len(pulse.numerator)
     frequencies = np.union1d(np.geomspace(1e-4, np.pi, 150), np.linspace(1e-4, np.pi, 4 * turns))
@@ -86,7 +86,8 @@ def _sensitivity(pulse: Pulse, trials: Array, every: int) -> Array:
     turn = np.unwrap(np.angle(1 + loop), axis=0)
     # An integrator's phase begins at -90 degrees, two at -180, which rounding may show as +180.
     end = turn[-1] - 2 * np.pi * (turn[0] > 0)
-    return np.where(np.abs(end) < np.pi / 2, 1 / np.abs(1 + loop).min(axis=0), np.inf)
+    stable = (np.abs(end) < np.pi / 2) & (gain * pulse.numerator.sum() > 0)
+    return np.where(stable, 1 / np.abs(1 + loop).min(axis=0), np.inf)
 
 
 def _kept(rate: Array, every: int) -> Array:
