@@ -96,8 +96,8 @@ def training_controls() -> dict[str, list[Any]]:
 
     The paths, from steps of both knobs by a factor of 2: size <- rate 0.29 and size <- decay -0.42 in log units with
     time constants of 25 and 60 ticks; update <- decay 0.55 in 40 ticks; update = rate - size at once. A loop decides
-    every 10 ticks, which counts as its dead time. The closed loops of the pairing that fights are asked to be half as
-    fast as its paths, those of the other pairing (size by decay, update by rate) as fast as their decisions allow.
+    every 10 ticks, which counts as its dead time. The loops of the pairing that fights are asked for 25 ticks, no
+    faster than their own paths; those of the other pairing (size by decay, update by rate) for one decision.
     """
     decay = math.exp(-1 / 60)
     model = LinearModel(
