@@ -13,6 +13,9 @@ from homeostat.dynamics.rules import Gains
 
 Array = NDArray[np.float64]
 
+# What a PID's derivative is filtered with by default.
+FILTER = 8.0
+
 
 class Margins(NamedTuple):
     """Of a closed loop.
@@ -35,7 +38,7 @@ class Margins(NamedTuple):
     poles: tuple[complex, ...]
 
 
-def pid_pulse(gains: Gains, every: int, *, derivative_filter: float = 8.0) -> Pulse:
+def pid_pulse(gains: Gains, every: int, *, derivative_filter: float = FILTER) -> Pulse:
     """Return the transfer from error to command of `homeostat.laws.PID`, deciding every `every` ticks.
 
     K (1 + h / (2 Ti) (1 + q) / (1 - q) + Td (1 - a) / h (1 - q) / (1 - a q)), q = z^-1, a = e^(-h N / Td).

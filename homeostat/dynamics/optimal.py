@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.dynamics.fit import Model
-from homeostat.dynamics.margins import response
+from homeostat.dynamics.margins import FILTER, response
 from homeostat.dynamics.model import Pulse
 from homeostat.dynamics.rules import Gains, gains, reduce
 from homeostat.errors import AnalysisError
 
 Array = NDArray[np.float64]
-
-FILTER = 8.0
-
 
 # Greatest Ms on the model, and on others that the data allow.
 ROBUST, SAFE = 1.8, 2.2

@@ -72,6 +72,7 @@ class AutoTune(Law):
 
     def update(self, state: AutoTuneState, given: Input) -> Decision:
         """Go on with the test, tune, or control."""
+        # A loop without a setpoint must fail at once, not after the test.
         given.setpoints[0]
         if state.gains:
             return self._control(state, given)
