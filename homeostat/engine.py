@@ -20,6 +20,7 @@ from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, Stat
 from homeostat.loop import CoupledLoop
 from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
+from homeostat.replicas import leave_dials_alone
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
 from homeostat.step import found_inf, has_closure, is_initialising, with_closure
@@ -102,6 +103,7 @@ class Engine:
         self._late = False
         self._busy = True
         self._handles: list[RemovableHandle] = []
+        self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
         try:
             for loop in loops:
@@ -117,6 +119,7 @@ class Engine:
             self._handles.append(optimizer.register_step_pre_hook(_uncompiled(self._before_step)))
             self._handles.append(optimizer.register_step_post_hook(_uncompiled(self._after_step)))
             _STEERED.add(optimizer)
+        self._undo = leave_dials_alone(plant.model)
         self._senses.arm()
 
     def close(self, *, keep: bool) -> None:
@@ -128,7 +131,7 @@ class Engine:
             _STEERED.difference_update(self.plant.optimizers)
         actions: list[Callable[[], object]] = [self._transients.end, self.plant.forget]
         actions += [handle.remove for handle in self._handles]
-        actions.append(self._senses.close)
+        actions += [*self._undo, self._senses.close]
         for runner in self.runners:
             actions += [runner.release] if keep else [runner.restore, runner.release]
         run_all(actions)

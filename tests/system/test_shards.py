@@ -1,0 +1,115 @@
+"""Sharded parameters are measured and limited as wholes; ranks that differ are told; a state loads anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.distributed import checkpoint
+from torch.optim import AdamW
+
+from homeostat import Homeostat
+from tests.system.shards import STEPS, Net, loops, train
+
+WORKER = Path(__file__).with_name("shards.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left; one start of them serves every test."""
+    folder = tmp_path_factory.mktemp("shards")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
+    command = [sys.executable, str(WORKER)]
+    workers = [
+        subprocess.Popen([*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        for worker in workers:
+            _, errors = worker.communicate(timeout=180)
+            assert worker.returncode == 0, errors[-4000:]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranks(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    """The same run in one process."""
+    model = Net()
+    optimizer = AdamW(model.parameters(), lr=0.05)
+    return train(model, Homeostat(loops()).attach(model, optimizer), optimizer)
+
+
+def test_shards_were_uneven_and_one_was_empty(ranks):
+    assert [rank["sharded"]["shards"] for rank in ranks] == [[16, 2, 3, 1], [8, 1, 0, 0]]
+
+
+def test_both_ranks_read_and_decide_alike(ranks):
+    for key in ("readings", "delivered", "weights"):
+        assert ranks[0]["sharded"][key] == ranks[1]["sharded"][key]
+
+
+@pytest.mark.parametrize("loop", ["learning_rate", "clip_norm", "update_limit", "dial"])
+def test_shards_read_as_the_whole_does(ranks, whole, loop):
+    for key in ("readings", "delivered"):
+        assert ranks[0]["sharded"][key][loop] == pytest.approx(whole[key][loop], rel=1e-5)
+
+
+def test_shards_are_clipped_and_cut_as_the_whole_is(ranks, whole):
+    assert ranks[0]["sharded"]["weights"] == pytest.approx(whole["weights"], rel=1e-5)
+    # The limits act: they are what this run is made of.
+    assert max(whole["readings"]["clip_norm"]) > 0.5
+    assert whole["readings"]["rotary_base"] == pytest.approx([0.02] * len(whole["readings"]["rotary_base"]), rel=1e-3)
+
+
+def test_the_update_ratio_of_shards_is_near_that_of_the_whole(ranks, whole):
+    reading = ranks[0]["sharded"]["readings"]["rotary_base"]
+    assert reading == pytest.approx(whole["readings"]["rotary_base"], rel=0.5)
+
+
+def test_a_checkpoint_of_two_ranks_loads_on_two_and_on_one(ranks, folder):
+    assert [rank["sharded"]["restored"] for rank in ranks] == [True, True]
+    model = Net()
+    homeostat = Homeostat(loops()).attach(model, AdamW(model.parameters(), lr=0.05))
+    with warnings.catch_warnings():
+        # That there is one process only.
+        warnings.simplefilter("ignore")
+        checkpoint.load({"homeostat": homeostat}, checkpoint_id=folder / "checkpoint")
+    assert homeostat.tick == STEPS
+    last = {name: values[-1] for name, values in ranks[0]["sharded"]["delivered"].items()}
+    assert {name: knobs[0] for name, knobs in homeostat.knobs.items()} == last
+    assert model.gain.value == last["dial"]
+
+
+def test_a_group_of_ones_own_joins_nothing(ranks):
+    assert [rank["alone"] for rank in ranks] == [[0.0], [1.0]]
+
+
+def test_a_knob_that_one_rank_alone_moved_is_told_on_all(ranks):
+    for rank in ranks:
+        said = rank["diverging"]["said"]
+        assert said.startswith("All ranks must have their knobs at the same values; got loop 'dial' at (")
+        assert "but (5.0,) on rank 1." in said or "on rank 0" in said
+        assert "learning_rate" not in said
+
+
+def test_dials_are_left_out_of_the_broadcast_while_attached(ranks):
+    for number, rank in enumerate(ranks):
+        seen = rank["diverging"]
+        assert seen["ignored"] == sorted(seen["dials"]) == ["gain.position", "rotary_base.position"]
+        assert seen["after"] == []
+        assert (seen["gain"] == seen["tensor"] == 5.0) == (number == 1)
