@@ -97,6 +97,9 @@ class AttentionReach(Observer):
         taps: glob of the `AttentionTap` modules.
         window: glob of the dial that says how wide the window is; the first match counts.
         distance: a fixed window instead.
+        relative: divide by what attention to all valid keys alike would read, so that the length of the clips and
+            the width of the window do not count: 1 is indifferent, below 1 prefers what is near (and 1 where nothing
+            lies beyond).
         queries: sampled positions of each tap.
         seed: of the samples, which change from tick to tick.
 
@@ -110,6 +113,7 @@ class AttentionReach(Observer):
     taps: str = "*"
     window: str | None = "*attention_window"
     distance: float | None = Field(default=None, ge=0)
+    relative: bool = False
     queries: int = Field(default=64, ge=1)
     seed: int = 0
 
@@ -163,16 +167,20 @@ class AttentionReach(Observer):
             if call.key_mask is not None and call.key_mask.shape[1] == length:
                 chance = chance.masked_fill(~call.key_mask[clip], -1.0)
             best = chance.topk(sampled)
-            share = _beyond(call, clip, best.indices, self._distance(plant, dial))
+            share, alike = _beyond(call, clip, best.indices, self._distance(plant, dial))
             # Padding is drawn only where a clip has fewer valid positions than are wanted.
             weight = (best.values >= 0).to(share)
             beyond.append((share * weight).sum())
-            total.append(weight.sum() * share.shape[0])
-        return torch.stack(beyond).sum() / torch.stack(total).sum()
+            total.append((weight * alike if self.relative else weight).sum() * share.shape[0])
+        reading = torch.stack(beyond).sum() / torch.stack(total).sum()
+        return torch.where(torch.stack(total).sum() > 0, reading, 1.0) if self.relative else reading
 
 
-def _beyond(call: AttentionCall, clip: int, queries: Tensor, distance: float) -> Tensor:
-    """Return the mass beyond `distance` for each head and query of one clip, shape (H, len(queries))."""
+def _beyond(call: AttentionCall, clip: int, queries: Tensor, distance: float) -> tuple[Tensor, Tensor]:
+    """Return the mass beyond `distance` for each head and query of one clip, and the share of the valid keys there.
+
+    Shapes (H, len(queries)) and (len(queries),).
+    """
     k = call.k[clip].float()
     scores = call.q[clip].index_select(1, queries).float() @ k.mT * call.scale
     keys = torch.arange(k.shape[1], device=k.device)
@@ -181,5 +189,6 @@ def _beyond(call: AttentionCall, clip: int, queries: Tensor, distance: float) ->
     if call.key_mask is not None:
         valid = valid & call.key_mask[clip]
     mass = scores.masked_fill(~valid, -torch.inf).softmax(-1)
+    far = (keys - places).abs() > distance
     # A query with no valid key at all has no mass anywhere.
-    return mass.nan_to_num(0.0).masked_fill((keys - places).abs() <= distance, 0.0).sum(-1)
+    return mass.nan_to_num(0.0).masked_fill(~far, 0.0).sum(-1), (far & valid).sum(-1) / valid.sum(-1).clamp(min=1)

@@ -68,6 +68,25 @@ def test_with_every_query_it_is_the_naive_sum(causal, masked, window, seed):
     assert listen(plant, every_query, (q, k), **arguments) == pytest.approx(naive(q, k, window, **arguments), abs=1e-6)
 
 
+@settings(max_examples=20)
+@given(st.booleans(), st.booleans(), st.integers(0, 12), st.integers(0, 20))
+def test_the_relative_reach_is_that_over_indifferent_attention(causal, masked, window, seed):
+    plant, (q, k) = plant_of(), batch(seed, queries=9)
+    plant.model.attention_window.set(window)
+    mask = torch.arange(9) < torch.tensor([[9], [6], [1]]) if masked else None
+    arguments = {"scale": 0.7, "causal": causal, "key_mask": mask}
+    indifferent = naive(torch.zeros_like(q), k, window, **arguments)
+    expected = naive(q, k, window, **arguments) / indifferent if indifferent else 1.0
+    relative = AttentionReach(queries=1000, relative=True)
+    assert listen(plant, relative, (q, k), **arguments) == pytest.approx(expected, abs=1e-5)
+
+
+def test_indifferent_attention_reads_1_whatever_the_length():
+    for length in (12, 40):
+        q, k = batch(queries=length)
+        assert listen(plant_of(), AttentionReach(relative=True), (q * 0, k), scale=1.0) == pytest.approx(1.0)
+
+
 def test_queries_fewer_than_keys_are_aligned_at_the_end():
     q, k = batch(queries=4, keys=12)
     arguments = {"scale": 1.0, "causal": True}
