@@ -19,9 +19,7 @@ from typing import Any
 
 from benchmarks.laws import joint, linear, quantised, training
 from benchmarks.laws.measure import judge
-from benchmarks.laws.tasks import Task
-
-GAINS = (0.1, 1.0, 10.0)
+from benchmarks.laws.tasks import GAINS, Task
 
 PEER, OURS = "peer: adaptive KL, as in libraries", "LogIntegrator (default)"
 
@@ -43,7 +41,7 @@ speed do not survive ten times the gain; that is a property of linear loops, and
 def tasks() -> Iterator[Task]:
     """Yield everything that is simulated, but for the quantised knobs."""
     yield training.divergence()
-    yield from (linear.first_order(), linear.second_order(), linear.integrator(), linear.unstable())
+    yield from (linear.first_order(), linear.unknown(), linear.second_order(), linear.integrator(), linear.unstable())
     yield linear.two_by_two()
     yield from (joint.nested(), joint.loaded(), joint.guarded(), joint.switching())
     yield from (training.dropout_gap(), training.edge(), training.capacity(), training.optimum())

@@ -74,16 +74,28 @@ def first_order() -> Task:
         "DualAveraging": DualAveraging(gain=1.0, delay=20, memory=100),
         "Threshold": Threshold(low=0.95, high=1.05, above=0.0, below=2.0),
     }
-    for seed in range(3):
-        laws[f"Ultrastable, seed {seed}"] = Ultrastable(
-            low=(0.9,), high=(1.1,), rates=(0.2,), trial=200, decades=2, seed=seed
-        )
     how = {"ticks": 1000, "low": -20.0, "high": 20.0}
 
     def plant(g: float) -> AnyPlant:
         return FirstOrder(gain=g, time_constant=20, dead_time=2)
 
     return Task("First order", plant, laws, (1.0,), how, conditions(1.0, dead_time=5))
+
+
+def unknown() -> Task:
+    """The same lag for a law that knows nothing, not even the knob's direction, and needs time for its trials."""
+    laws: dict[str, Law] = {
+        f"Ultrastable, seed {seed}": Ultrastable(low=(0.8,), high=(1.2,), rates=(0.2,), trial=150, decades=2, seed=seed)
+        for seed in range(5)
+    }
+    how = {"ticks": 5000, "low": -12.0, "high": 12.0}
+    found = conditions(1.0)
+    some = {name: found[name] for name in ("clean", "noise")}
+
+    def plant(g: float) -> AnyPlant:
+        return FirstOrder(gain=g, time_constant=20, dead_time=2)
+
+    return Task("First order, direction unknown", plant, laws, (1.0,), how, some)
 
 
 def second_order() -> Task:

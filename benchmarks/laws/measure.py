@@ -62,7 +62,7 @@ def measure(run: SimulatedRun, truth: Array, goal: Array, low: float, high: floa
     side = np.where(error[0] > 0, -1.0, 1.0)
     outside = np.flatnonzero((np.abs(error) > BAND * scale).any(axis=1))
     last = int(outside[-1]) + 1 if len(outside) else 0
-    late = len(error) // 4
+    late = max(1, len(error) // 4)
     ending = truth[-late:, judged]
     knobs, admitted = (positions.reshape(len(error), -1) for positions in (run.delivered, run.admitted))
     seen = run.reading.reshape(len(error), -1)[:, judged] - goal[judged]

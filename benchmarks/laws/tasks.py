@@ -18,6 +18,9 @@ from homeostat.simulation import (
     TwoByTwo,
 )
 
+# Times the gain that a law was tuned for.
+GAINS = (0.1, 1.0, 10.0)
+
 Condition = Callable[[Any], AnyPlant]
 
 
