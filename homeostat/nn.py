@@ -25,6 +25,10 @@ class Dial(nn.Module):
     so casts are ignored and only device moves are followed. It is not saved with the weights: it belongs to
     the controller's state, and an old checkpoint or an averaged copy of the model stays loadable.
 
+    A write between a forward pass and its backward pass does not reach what activation checkpointing computes again
+    in the latter: that sees what the forward pass saw, until another forward pass has read the new value. (Within
+    compiled code autograd refuses such a write in one sentence.)
+
     Args:
         value: where the dial starts, and where `reset` returns it to.
         low: least value that the module can make use of; an actuator's own limits are narrowed to it.
@@ -61,20 +65,31 @@ class Dial(nn.Module):
         self._value = self._rounded(value)
         self.quantum = quantum
         self.quanta = self._count()
+        # What the last forward pass saw, if the dial was moved since.
+        self._seen: float | None = None
         self.register_buffer("position", self._tensor(torch.get_default_device()), persistent=False)
 
     def forward(self) -> Tensor:
         """Return the value as a 0-d tensor, detached from later writes."""
         if self.watching:
             self.reads += 1
-        return self.position.clone()
+        # Asked first: a compiler would guard whatever moves, and compile anew at each write.
+        if torch.compiler.is_compiling() or self._now() == self._value:
+            return self.position.clone()
+        return torch.full_like(self.position, self._now())
 
     @property
     def value(self) -> float:
         """The value on the host; costs no synchronisation."""
         if self.watching:
             self.reads += 1
-        return self._value
+        return self._value if torch.compiler.is_compiling() else self._now()
+
+    def _now(self) -> float:
+        """Return what a forward pass is to see; one that is computed again, within a backward pass, what it saw."""
+        if self._seen is not None and torch._C._current_graph_task_id() == -1:
+            self._seen = None
+        return self._value if self._seen is None else self._seen
 
     def peek(self) -> float:
         """Return the value without counting as a reader."""
@@ -83,6 +98,8 @@ class Dial(nn.Module):
     def set(self, value: float) -> float:
         """Move the dial; returns the value it really holds after rounding to its own type."""
         value = self._rounded(value)
+        if self._seen is None:
+            self._seen = self._value
         self._value = value
         self.quanta = self._count()
         self.position.fill_(value)
@@ -110,7 +127,7 @@ class Dial(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Nobody would ever stop the count in a copy.
-        return {**super().__getstate__(), "watching": False, "reads": 0}  # type: ignore[no-untyped-call]
+        return {**super().__getstate__(), "watching": False, "reads": 0, "_seen": None}  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """Show the value in the model's printout."""
