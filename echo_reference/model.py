@@ -74,6 +74,8 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
     base_model_prefix = "model"
     main_input_name = "input_features"
     supports_gradient_checkpointing = True
+    # The trainer would take `**_` for a promise to divide the loss by the items of all micro-batches.
+    accepts_loss_kwargs = False
     _supports_sdpa = True
     _tied_weights_keys = {  # noqa: RUF012 - the base class declares an instance variable
         "proj_out.weight": "decoder.tokens.embedding.weight"

@@ -212,12 +212,18 @@ def test_saved_and_loaded_it_is_the_same_model_with_its_dials_where_they_stood(t
 
 
 def test_loading_in_half_precision_keeps_angles_whole(tmp_path: Path) -> None:
-    model = generic_echo()
+    model = generic_echo(rotation_sharing="conditional")
     model.save_pretrained(tmp_path)
     loaded = Echo.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    for name in ("encoder.turner.rotary.log_frequency_offset", "decoder.blocks.0.attention.query_phase.phase"):
+    for name in (
+        "encoder.turner.rotary.log_frequency_offset",
+        "encoder.turner.condition.fc1.weight",
+        "encoder.turner.slots.1.rotation.skew",
+        "decoder.blocks.0.attention.query_phase.phase",
+    ):
         assert torch.equal(loaded.get_parameter(name), model.get_parameter(name))
     assert loaded.decoder.blocks[0].attention.q_proj.weight.dtype == torch.bfloat16
+    assert loss(loaded, audio().bfloat16(), torch.tensor([40, 33])).isfinite()
 
 
 def test_apply_initialization_starts_anew() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from echo_reference.model import Echo
@@ -25,17 +26,13 @@ def collate(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 
-def test_seq2seq_trainer_trains_evaluates_generates_and_saves(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+def seq2seq_trainer(model: Echo, folder: Path, **changes: Any) -> Any:
     pytest.importorskip("accelerate")
     settings = transformers.Seq2SeqTrainingArguments(
-        str(tmp_path),
-        max_steps=6,
-        per_device_train_batch_size=2,
-        learning_rate=1e-2,
+        str(folder),
+        **{"per_device_train_batch_size": 2, "learning_rate": 1e-2, **changes},
         predict_with_generate=True,
         generation_max_length=6,
-        save_steps=6,
         report_to=[],
         use_cpu=True,
         disable_tqdm=True,
@@ -43,8 +40,11 @@ def test_seq2seq_trainer_trains_evaluates_generates_and_saves(tmp_path: Path) ->
         dataloader_pin_memory=False,
         seed=0,
     )
-    model = generic_echo(rotation="free")
-    trainer = transformers.Seq2SeqTrainer(model, settings, train_dataset=DATA, eval_dataset=DATA, data_collator=collate)
+    return transformers.Seq2SeqTrainer(model, settings, train_dataset=DATA, eval_dataset=DATA, data_collator=collate)
+
+
+def test_seq2seq_trainer_trains_evaluates_generates_and_saves(tmp_path: Path) -> None:
+    trainer = seq2seq_trainer(generic_echo(rotation="free"), tmp_path, max_steps=6, save_steps=6)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     prediction = trainer.predict(DATA)
@@ -52,6 +52,19 @@ def test_seq2seq_trainer_trains_evaluates_generates_and_saves(tmp_path: Path) ->
     assert prediction.predictions.shape[0] == 4
     again = Echo.from_pretrained(tmp_path / "checkpoint-6").eval()
     assert again(FEATURES, labels=LABELS).loss.item() == pytest.approx(prediction.metrics["test_loss"], rel=1e-5)
+
+
+def test_accumulated_gradients_are_those_of_one_batch(tmp_path: Path) -> None:
+    weights = []
+    for size in (4, 2):
+        model = generic_echo(mask_audio=False, rotation="none")
+        options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 4 // size, "optim": "sgd"}
+        trainer = seq2seq_trainer(model, tmp_path, max_steps=1, save_strategy="no", max_grad_norm=0.0, **options)
+        # Every clip has as many labels, so that the mean of the means is the mean.
+        trainer.train_dataset = [{**item, "labels": LABELS[0]} for item in DATA]
+        trainer.train()
+        weights.append(model.decoder.blocks[0].feed.fc1.weight.detach())
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
 
 # peft asks under the old name.
