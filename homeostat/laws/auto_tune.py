@@ -42,7 +42,7 @@ class AutoTuneState(NamedTuple):
 class AutoTune(Law):
     """Performs a relay test, identifies the plant in it, tunes a PID and goes on as that PID, without a bump.
 
-    The state holds the recorded test until the tuning, which takes about a tenth of a second once; a run cut anywhere
+    The state holds the recorded test until the tuning, which takes up to a second once; a run cut anywhere
     goes on as if it had not been. Where the test was broken off, or its data do not support a model, the knob is
     held where it was before the test, and the term `refused` is 1: no loop is closed on a guess. Terms: those of the
     test; then those of the PID, with `gain`, `integral_time` and `derivative_time`.
