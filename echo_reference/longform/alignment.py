@@ -8,6 +8,27 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from echo_reference.longform.segments import Word
+from echo_reference.tokens import CtcSymbols
+
+
+def time_words(words: Sequence[str], symbols: CtcSymbols, log_probs: Tensor, seconds: float) -> list[Word]:
+    """When each word is said: from its first symbol to its last, without the space before it.
+
+    Args:
+        words: of the transcript.
+        symbols: of the CTC head.
+        log_probs: (S, V), blank 0.
+        seconds: from one frame to the next.
+    """
+    ends = [len(symbols.encode(" ".join(words[: i + 1]))) for i in range(len(words))]
+    spans = align(log_probs, symbols.encode(" ".join(words)))
+    timed = []
+    for word, end in zip(words, ends, strict=True):
+        own = spans[end - len(symbols.encode(word)) : end]
+        timed.append(Word(word, own[0][0] * seconds, own[-1][1] * seconds))
+    return timed
+
 
 def align(log_probs: Tensor, symbols: Sequence[int]) -> list[tuple[int, int]]:
     """First and last frame, exclusive, of each symbol on the most probable path of the transcript.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from echo_reference.errors import ConfigError
 from echo_reference.features import FRAMES_PER_SECOND, HOP, WINDOW
-from echo_reference.longform.alignment import align
+from echo_reference.longform.alignment import time_words
 from echo_reference.longform.segments import Segment, Word, group, join
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import WhisperTokenizer
@@ -74,22 +74,8 @@ def _words(reader: Reader, samples: Tensor, decoding: Decoding, offset: float) -
     audio, _ = reader.model.encode(features[None].to(reader.model.device))
     assert reader.model.ctc_head is not None  # noqa: S101 - the caller has asked; this tells the type checker
     log_probs = reader.model.ctc_head(audio)[0].float().log_softmax(-1)
-    parts = _parts(reader, spelled)
-    spans = align(log_probs, [symbol for part in parts for symbol in part])
-    seconds = reader.model.config.subsampling / FRAMES_PER_SECOND
-    words, place = [], 0
-    for word, part in zip(spelled, parts, strict=True):
-        own = spans[place : place + len(part)]
-        place += len(part)
-        words.append(Word(word, offset + own[0][0] * seconds, offset + own[-1][1] * seconds))
-    return words
-
-
-def _parts(reader: Reader, words: Sequence[str]) -> list[list[int]]:
-    """Symbols of each word; what stands for the space between two counts to the first."""
-    lengths = [len(reader.symbols.encode(" ".join(words[: i + 1]))) for i in range(len(words))]
-    whole = reader.symbols.encode(" ".join(words))
-    return [whole[start:end] for start, end in zip([0, *lengths[:-1]], lengths, strict=True)]
+    words = time_words(spelled, reader.symbols, log_probs, reader.model.config.subsampling / FRAMES_PER_SECOND)
+    return [Word(word.text, offset + word.start, offset + word.end) for word in words]
 
 
 def _by_timestamps(reader: Reader, tokenizer: WhisperTokenizer, samples: Tensor, window: float) -> list[Segment]:

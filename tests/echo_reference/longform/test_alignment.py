@@ -5,7 +5,9 @@ from itertools import groupby, product
 import pytest
 import torch
 
-from echo_reference.longform.alignment import align
+from echo_reference.longform import Word
+from echo_reference.longform.alignment import align, time_words
+from echo_reference.tokens import CharacterTokenizer, CtcSymbols
 
 
 @pytest.mark.parametrize("symbols", [[1], [1, 2], [2, 2], [1, 2, 1], []])
@@ -21,6 +23,13 @@ def test_it_is_the_most_probable_of_all_paths(symbols: list[int], seed: int) -> 
         expected += [(t, t + size)] if symbol else []
         t += size
     assert align(log_probs, symbols) == expected
+
+
+def test_a_word_lasts_from_its_first_symbol_to_its_last() -> None:
+    letters = CtcSymbols(CharacterTokenizer(" ab"))
+    path = [0, 2, 0, 3, 3, 0, 1, 1, 0, 3, 0]
+    log_probs = (10 * torch.nn.functional.one_hot(torch.tensor(path), 4).float()).log_softmax(-1)
+    assert time_words(["ab", "b"], letters, log_probs, 0.5) == [Word("ab", 0.5, 2.5), Word("b", 4.5, 5.0)]
 
 
 def test_too_many_symbols_are_spread_evenly() -> None:
