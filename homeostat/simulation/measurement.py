@@ -67,7 +67,7 @@ class Drift(Disturbance):
 
 
 class Outliers(Disturbance):
-    """Throws a reading off by `size` up or down, at a tick in 1 / `probability`."""
+    """Throws a reading off by `size` up or down, at one tick in 1 / `probability`."""
 
     probability: float = Field(ge=0, le=1)
     size: float = Field(ge=0)
@@ -79,7 +79,7 @@ class Outliers(Disturbance):
 
 
 class DropOuts(Disturbance):
-    """Loses a reading, at a tick in 1 / `probability`: the loop makes no decision."""
+    """Loses a reading, at one tick in 1 / `probability`: the loop makes no decision."""
 
     probability: float = Field(ge=0, le=1)
 
@@ -92,7 +92,8 @@ class DropOuts(Disturbance):
 class NaNBursts(Disturbance):
     """Makes a reading NaN for `length` ticks on end: the loop is held.
 
-    A burst begins after a tick in 1 / `probability` that is not in one; the first reading is never NaN.
+    After one tick in 1 / `probability`, of those outside of a burst and those that end one, a burst begins; the first
+    reading is never NaN.
     """
 
     probability: float = Field(ge=0, le=1)

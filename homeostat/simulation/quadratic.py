@@ -98,7 +98,8 @@ class QuadraticSGD(NoisyQuadratic):
             kept = (1 - r * h) * (1 - r * h)
             left = _power(kept, ticks)
             grown = ticks if kept == 1 else (1 - left) / (1 - kept)
-            total += h * (left * w * w + r * r * s * s * grown) / 2
+            # What starts at zero or has no noise stays without, however far the rest diverges.
+            total += h * ((left * w * w if w else 0.0) + (r * r * s * s * grown if s else 0.0)) / 2
         return total
 
 

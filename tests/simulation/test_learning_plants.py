@@ -79,6 +79,14 @@ def test_sgd_settles_below_two_over_the_curvature_and_diverges_above(share: floa
     assert np.nanmax(simulate(Hold(), plant, ticks=300, start=math.log(edge / share)).reading) > 1e12
 
 
+@pytest.mark.parametrize("ticks", [10_000, math.inf])
+def test_what_diverges_without_noise_or_from_zero_has_an_expected_loss_too(ticks: float) -> None:
+    fields = {"curvatures": (1.0,), "gradient_noise": (0.0,), "start": (0.0,)}
+    assert QuadraticSGD(**fields).expected_loss(math.log(30), ticks) == 0
+    for name in ("gradient_noise", "start"):
+        assert QuadraticSGD(**fields | {name: (0.1,)}).expected_loss(math.log(30), ticks) == math.inf
+
+
 def test_the_edge_of_stability_is_a_cycle_of_two() -> None:
     knob, plant = math.log(0.1), EdgeOfStability(sharpening=0.08, flattening=2.0, gradient_noise=0.0)
     cycle = plant.model_copy(update={"sharpness": 20.0, "offset": math.sqrt(2 * 0.08 / 2.0)})
