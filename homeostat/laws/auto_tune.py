@@ -77,7 +77,8 @@ class AutoTune(Law):
         if state.gains:
             return self._control(state, given)
         if state.test.phase in {"done", "aborted"}:
-            return Decision((bounded(given.admitted[0]),), state, {"refused": 1.0})
+            ended = self.test.update(state.test, given)
+            return ended._replace(state=state._replace(test=ended.state), terms={"refused": 1.0})
         (reading,) = given.readings
         if self.log_error:
             if reading <= 0:

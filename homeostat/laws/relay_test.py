@@ -15,7 +15,7 @@ class RelayTestState(NamedTuple):
 
     Attributes:
         phase: "resting", "testing", "done" or "aborted".
-        start: position of the knob before the test.
+        start: position of the knob before the test, or where somebody else put it since.
         ticks: since the first decision.
         rested: readings seen at rest.
         mean: of those.
@@ -42,8 +42,8 @@ class RelayTest(Law):
     """Switches the knob between two levels about where it stands, so that the reading oscillates about where it was.
 
     It rests for `warm_up` decisions, which give the reading's mean and noise. Then it raises the knob by `amplitude`
-    until the reading has left the mean by more than the hysteresis, which tells the sign of the plant's gain, and
-    from there on lets the relay drive the reading back each time it does so. After `periods` oscillations, or
+    until the reading has left the mean by more than twice the hysteresis, which tells the sign of the plant's gain,
+    and from there on lets the relay drive the reading back each time it leaves the mean by more than the hysteresis. After `periods` oscillations, or
     `longest` ticks, it puts the knob back where it found it, and holds it. The lower level is only `asymmetry`
     as deep as the upper one is high: that shows the static gain, to which a symmetric relay is blind.
 
@@ -91,19 +91,21 @@ class RelayTest(Law):
         """Take one reading; answer with the level of the relay, or with the position to hold."""
         reading, admitted = bounded(given.readings[0]), bounded(given.admitted[0])
         if state.phase in {"done", "aborted"}:
-            return self._answer(state, admitted)
+            # Under a slew limit the knob may still be on its way back.
+            return self._answer(state._replace(start=admitted) if given.moved[0] else state)
         if state.rested == 0:
             state = state._replace(start=admitted)
         elif given.moved[0]:
-            return self._answer(state._replace(phase="aborted"), admitted)
+            return self._answer(state._replace(phase="aborted", start=admitted))
         else:
             state = state._replace(ticks=state.ticks + given.elapsed)
         if not within(reading, self.low, self.high):
-            return self._answer(state._replace(phase="aborted"), state.start)
+            return self._answer(state._replace(phase="aborted"))
         state = self._rest(state, reading) if state.phase == "resting" else self._switch(state, reading)
-        return self._answer(state, state.start)
+        return self._answer(state)
 
-    def _answer(self, state: RelayTestState, position: float) -> Decision:
+    def _answer(self, state: RelayTestState) -> Decision:
+        position = state.start
         if state.phase == "testing":
             position = bounded(position + (self.amplitude if state.up else -self.asymmetry * self.amplitude))
         terms = {"testing": float(state.phase == "testing"), "aborted": float(state.phase == "aborted")}

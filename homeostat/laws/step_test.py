@@ -15,8 +15,8 @@ class StepTestState(NamedTuple):
 
     Attributes:
         phase: "" before the first decision, then "testing", "done" or "aborted".
-        start: position of the knob before the test.
-        ticks: since the first decision.
+        start: position of the knob before the test, or where somebody else put it since.
+        ticks: since the first decision, while testing.
     """
 
     phase: str = ""
@@ -61,21 +61,21 @@ class StepTest(Law):
 
     def update(self, state: StepTestState, given: Input) -> Decision:
         """Answer with the position that the test has the knob at now."""
-        reading, position = bounded(given.readings[0]), bounded(given.admitted[0])
         if not state.phase:
-            state = StepTestState("testing", position)
-        elif state.phase == "testing":
-            state = self._go_on(state, given, reading)
-            stolen = state.phase == "aborted" and given.moved[0]
-            part = state.ticks // self.hold
-            position = position if stolen else state.start
-            if state.phase == "testing" and part == 1:
-                position = bounded(position + self.amplitude)
+            state = StepTestState("testing", bounded(given.admitted[0]))
+        else:
+            state = self._go_on(state, given)
+        out = state.phase == "testing" and state.ticks // self.hold == 1
+        position = bounded(state.start + self.amplitude) if out else state.start
         terms = {"testing": float(state.phase == "testing"), "aborted": float(state.phase == "aborted")}
         return Decision((position,), state, terms)
 
-    def _go_on(self, state: StepTestState, given: Input, reading: float) -> StepTestState:
+    def _go_on(self, state: StepTestState, given: Input) -> StepTestState:
+        if given.moved[0]:
+            state = state._replace(start=bounded(given.admitted[0]))
+        if state.phase != "testing":
+            return state
+        if given.moved[0] or not within(bounded(given.readings[0]), self.low, self.high):
+            return state._replace(phase="aborted")
         ticks = state.ticks + given.elapsed
-        if given.moved[0] or not within(reading, self.low, self.high):
-            return state._replace(phase="aborted", ticks=ticks)
         return state._replace(phase="done" if ticks >= 3 * self.hold else "testing", ticks=ticks)

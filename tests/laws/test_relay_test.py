@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from homeostat.dynamics.identification import identify
 from homeostat.dynamics.recording import Recording
-from homeostat.laws import RelayTest, StepTest
+from homeostat.laws import AutoTune, RelayTest, StepTest
 from homeostat.simulation import FirstOrder, simulate
 from tests.laws.steps import commands, given
 
@@ -86,6 +86,21 @@ def test_a_knob_that_somebody_else_moved_is_left_there(law):
         admitted = 9.0 if stolen else admitted
         (admitted,), state, terms = law.update(state, given(0.0, admitted=admitted, moved=i == 0 or stolen))
         assert i < 30 or (admitted == 9.0 and terms["aborted"] == 1.0)
+
+
+@pytest.mark.parametrize("law", [RELAY, STEP, AutoTune(test=RELAY)], ids=["relay", "step", "auto-tuning"])
+def test_under_a_slew_limit_the_knob_goes_all_the_way_back(law):
+    """Out of bounds the test ends while the knob is away; what is moved after that is left where it was put."""
+    experiment = (law.test if isinstance(law, AutoTune) else law).model_copy(update={"high": 1.0})
+    law = law.model_copy(update={"test": experiment}) if isinstance(law, AutoTune) else experiment
+    state, knob, stood = law.init(), 2.0, []
+    for i in range(60):
+        (command,), state, _ = law.update(state, given(5.0 if i == 25 else 0.0, 0.0, knob, moved=i in {0, 50}))
+        knob = min(max(command, knob - 0.05), knob + 0.05) if i != 49 else 7.0
+        stood.append(knob)
+    assert abs(stood[24] - 2.0) > 0.1
+    assert stood[40:49] == [2.0] * 9
+    assert stood[49:] == [7.0] * 11
 
 
 def test_a_plant_that_does_not_answer_ends_the_relay_at_its_longest():
