@@ -184,6 +184,31 @@ def test_a_step_that_the_gradient_scaler_skips_is_no_tick():
     assert homeostat.trace.loop("learning_rate")["reading.0"].tolist() == [2.0, 4.0]
 
 
+def test_a_step_that_the_gradient_scaler_does_not_even_call_leaves_nothing_behind():
+    def run(skip: bool) -> Homeostat:
+        training = Training()
+        homeostat = training.attach(every_loop(every=2))
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        for call in (0, 1, 2, 2, 3, 4, 5) if skip else range(6):
+            training.steps = call
+            loss = training.loss()
+            training.optimizer.zero_grad()
+            # The second time around is the step that counts.
+            skipped = skip and call == 2 and homeostat.tick == 2 and scaler.get_scale() == 4.0
+            if not skipped:
+                homeostat.observe(loss=loss, validation_loss=3.0)
+            (scaler.scale(loss) * (torch.inf if skipped else 1.0)).backward()
+            scaler.step(training.optimizer)
+            scaler.update()
+        assert scaler.get_scale() == (2.0 if skip else 4.0)
+        return homeostat
+
+    skipped, clean = run(skip=True), run(skip=False)
+    assert skipped.tick == clean.tick == 6
+    # Powers of two: unscaling is exact, so that nothing but the skipped call could differ.
+    assert skipped.state_dict() == clean.state_dict()
+
+
 def test_the_gradient_scale_is_divided_out():
     model, x = problem()
     optimizer = AdamW(model.parameters(), lr=0.1, fused=True)
