@@ -126,6 +126,7 @@ def test_a_loaded_model_computes_what_the_saved_one_did(tmp_path: Path) -> None:
 def test_a_trained_run_is_judged_with_its_dials_where_training_left_them(whole_run: Path, reader: Reader) -> None:
     state = checkpoint.load_training(checkpoint.latest(whole_run))["homeostat"]["loops"]
     places = reader.model.dials.settings()
-    assert places["base"] == state["rotary_base"]["delivered"][0] != EchoConfig().base
+    assert places["rotation_penalty"] == state["rotation_penalty"]["delivered"][0] != EchoConfig().rotation_penalty
+    assert places["base"] == state["rotary_base"]["delivered"][0]
     assert places["attention_window"] == state["attention_window"]["delivered"][0]
     assert places["dropout"] == state["dropout"]["delivered"][0]

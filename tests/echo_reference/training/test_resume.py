@@ -39,7 +39,7 @@ def test_the_run_it_is_compared_with_moved_knobs_and_drew_random_numbers(whole_r
     run = read_run(whole_run)
     moved = {name for name, columns in run.loops.items() if len(set(columns["delivered.0"])) > 1}
     assert len(moved) >= 3, run.loops
-    assert {"clip_norm", "rotary_base"} <= moved
+    assert {"clip_norm", "rotation_penalty"} <= moved
     first, last = checkpoint.found(whole_run)[0], checkpoint.latest(whole_run)
     states = [checkpoint.load_training(folder)["random"]["torch"] for folder in (first, last)]
     assert not torch.equal(*states)
