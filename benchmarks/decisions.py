@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import time
 import warnings
@@ -155,7 +156,11 @@ def fit(times: dict[int, list[float]]) -> dict[str, Any]:
 
 def page(law_times: dict[str, list[float]], loops: dict[str, Any]) -> str:
     """Return the tables."""
-    lines = ["# What a decision costs\n", "`python -m benchmarks.decisions` wrote this; process time on one thread.\n"]
+    lines = [
+        "# What a decision costs\n",
+        "`python -m benchmarks.decisions` wrote this; process time on one thread, at a load average of "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: the least times are nearest to an idle machine's.\n",
+    ]
     lines += ["| law | µs a decision, median | least | greatest |", "|---|---|---|---|"]
     for name, times in sorted(law_times.items(), key=lambda item: statistics.median(item[1])):
         lines.append(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {max(times):.2f} |")

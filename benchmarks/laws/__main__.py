@@ -34,7 +34,7 @@ integral of the absolute error; travel of the knob, in its own coordinate; satur
 Noise has a standard deviation of a tenth of the setpoint; outliers are ten times the setpoint, at 2 % of the ticks.
 Under noise "settled" asks the knob to rest, too: what moves it moves the reading. A law named "peer" is a published
 rule of others with its published constants, which were not chosen for these plants. Linear laws that are tuned for
-speed do not survive ten times the gain; that is a property of linear loops, and these tables show how it looks.
+speed do not survive ten times the gain where there is a dead time; these tables show how that looks.
 """
 
 
