@@ -1,6 +1,7 @@
 """What every actuator promises; the list of examples must be complete."""
 
 import inspect
+import json
 
 import pytest
 
@@ -20,6 +21,7 @@ from homeostat.actuators import (
     UpdateLimit,
 )
 from homeostat.errors import AttachError
+from homeostat.state import to_data
 from tests.contracts.test_observers import HostReads, concrete
 from tests.harness import Bench, same
 
@@ -140,6 +142,18 @@ def test_the_knob_survives_a_reloaded_optimizer(actuator):
     bench.run(1)
     assert actuator.read(bench.plant, memory) == delivered
     assert bench.optimizer.param_groups[0]["lr"] == 1e-2
+
+
+@every
+def test_what_is_saved_of_its_memory_comes_back(actuator):
+    first, second = Bench(actuators=[actuator]), Bench(actuators=[actuator])
+    memory = first.memory(actuator)
+    actuator.write(first.plant, memory, (actuator.low + actuator.high) / 2)
+    first.run(3)
+    saved = json.loads(json.dumps(to_data(actuator.save(first.plant, memory))))
+    if saved is not None:
+        actuator.load(second.plant, second.memory(actuator), saved)
+    assert to_data(actuator.save(second.plant, second.memory(actuator))) == saved
 
 
 WRONG = (

@@ -1,6 +1,7 @@
 """What every observer promises; the list of examples must be complete."""
 
 import inspect
+import json
 import math
 
 import pytest
@@ -82,6 +83,15 @@ def test_history_survives_saving(observer):
         _, history = observer.interpret(value, history)
     restored = from_data(observer.start(), to_data(history))
     assert observer.interpret(1.0, restored) == observer.interpret(1.0, history)
+
+
+@every
+def test_what_is_saved_of_its_memory_comes_back(observer):
+    first, second = Bench([observer]).run(3), Bench([observer])
+    saved = json.loads(json.dumps(to_data(observer.save(first.memory(observer)))))
+    if saved is not None:
+        observer.load(second.plant, second.memory(observer), saved)
+    assert to_data(observer.save(second.memory(observer))) == saved
 
 
 @every
