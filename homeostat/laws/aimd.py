@@ -55,7 +55,7 @@ class AIMD(Law):
         admitted = bounded(given.admitted[0])
         time = given.elapsed - given.held
         if state.pause > time:
-            return Decision((admitted,), AIMDState(state.pause - time), {})
+            return Decision((admitted,), AIMDState(state.pause - time), {"step": 0.0})
         if given.readings[0] > given.setpoints[0]:
             step = (self.factor - 1.0) * max(0.0, admitted - self.floor)
             return Decision((bounded(admitted + step),), AIMDState(self.pause), {"step": step})

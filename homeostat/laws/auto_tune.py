@@ -27,6 +27,7 @@ class AutoTuneState(NamedTuple):
         ticks: of the test's decisions.
         readings: at those.
         knobs: position until the next of those; one shorter while the test runs.
+        gap: ticks since the last of those in which readings were passed over.
         gains: gain, integral and derivative time once tuned; empty before, and after a refusal.
         pid: state of the controller.
     """
@@ -35,6 +36,7 @@ class AutoTuneState(NamedTuple):
     ticks: tuple[float, ...] = ()
     readings: tuple[float, ...] = ()
     knobs: tuple[float, ...] = ()
+    gap: int = 0
     gains: tuple[float, ...] = ()
     pid: PIDState = PIDState()
 
@@ -82,14 +84,14 @@ class AutoTune(Law):
         (reading,) = given.readings
         if self.log_error:
             if reading <= 0:
-                return Decision((bounded(given.admitted[0]),), state, {})
+                gap = state.gap + given.elapsed if state.ticks else 0
+                return Decision((bounded(given.admitted[0]),), state._replace(gap=gap), {})
             reading = math.log(reading)
-        step = self.test.update(state.test, given._replace(readings=(reading,)))
+        elapsed = given.elapsed + state.gap
+        step = self.test.update(state.test, given._replace(readings=(reading,), elapsed=elapsed))
         knobs = (*state.knobs, bounded(given.admitted[0])) if state.ticks else ()
         last = state.ticks[-1] if state.ticks else 0.0
-        state = AutoTuneState(
-            step.state, (*state.ticks, last + given.elapsed), (*state.readings, bounded(reading)), knobs
-        )
+        state = AutoTuneState(step.state, (*state.ticks, last + elapsed), (*state.readings, bounded(reading)), knobs)
         if step.state.phase == "done":
             return self._tuned(state, given, step)
         kept = AutoTuneState(step.state) if step.state.phase == "aborted" else state

@@ -46,7 +46,7 @@ class Cascade(Law):
     Raises:
         pydantic.ValidationError: a law of several readings or commands, or an inner one without a setpoint.
 
-    Source: K. J. Åström and T. Hägglund, Advanced PID Control, 2006, section 12.2.
+    Source: K. J. Åström and T. Hägglund, Advanced PID Control, 2006, chapter 12.
     """
 
     outer: SerializeAsAny[Law]

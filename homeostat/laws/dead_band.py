@@ -25,7 +25,7 @@ class DeadBand(Law):
     asleep within `rest` of it. Give the controller a small dead band of its own, so that it rests at no error.
 
     With `log` the distances are between logarithms, for positive quantities; a reading or a setpoint of zero or
-    below is passed on.
+    below is passed on. The term `awake` is 1 while readings are passed on.
 
     Attributes:
         below: distance under the setpoint at which it wakes.
@@ -78,4 +78,4 @@ class DeadBand(Law):
             awake = abs(error) > self.rest
         else:
             awake = not -self.below <= error <= self.above
-        return Decision((reading if awake else setpoint,), DeadBandState(awake, ticks), {})
+        return Decision((reading if awake else setpoint,), DeadBandState(awake, ticks), {"awake": float(awake)})

@@ -16,13 +16,13 @@ class FeedForwardState(NamedTuple):
         feedback: the feedback law's state.
         forward: the feed-forward law's state.
         start: what the feed-forward law answered first; None before that.
-        added: what was added to the last feedback command.
+        answer: what it answered last.
     """
 
     feedback: Any
     forward: Any
     start: float | None = None
-    added: float = 0.0
+    answer: float = 0.0
 
 
 class FeedForward(Law):
@@ -34,8 +34,8 @@ class FeedForward(Law):
     its lasting effect away; a `Chain` with an `EMA` before it matches a disturbance that acts more slowly than the
     knob. What it gets wrong is left to feedback, as is stability: it closes no loop.
 
-    The feedback law sees `admitted` without what was added, so its anti-windup and its bumpless start hold. Terms are
-    "feedback.term", and "forward", what is added.
+    The feedback law sees `admitted` without what was added, so its anti-windup and its bumpless start hold; the
+    feed-forward law sees its own last answer there, first 0. Terms are "feedback.term", and "forward", what is added.
 
     Raises:
         pydantic.ValidationError: a feedback law of several commands; a feed-forward law that is not scalar or needs a
@@ -80,17 +80,19 @@ class FeedForward(Law):
     def update(self, state: FeedForwardState, given: Input) -> Decision:
         """Decide once."""
         disturbance = given._replace(
-            readings=given.readings[-1:], setpoints=(), admitted=(state.added,), moved=(state.start is None,)
+            readings=given.readings[-1:], setpoints=(), admitted=(state.answer,), moved=(state.start is None,)
         )
         ahead = self.forward.update(state.forward, disturbance)
-        start = ahead.command[0] if state.start is None else state.start
-        added = bounded(ahead.command[0] - start)
+        (answer,) = ahead.command
+        start = answer if state.start is None else state.start
+        before = 0.0 if state.start is None else bounded(state.answer - start)
+        added = bounded(answer - start)
         share = given._replace(
             readings=given.readings[:-1],
             setpoints=given.setpoints[:-1],
-            admitted=(bounded(given.admitted[0] - state.added),),
+            admitted=(bounded(given.admitted[0] - before),),
         )
         back = self.feedback.update(state.feedback, share)
         terms = {f"feedback.{term}": value for term, value in back.terms.items()} | {"forward": added}
-        after = FeedForwardState(back.state, ahead.state, start, added)
+        after = FeedForwardState(back.state, ahead.state, start, answer)
         return Decision((bounded(back.command[0] + added),), after, terms)

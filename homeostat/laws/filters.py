@@ -70,7 +70,8 @@ class SlewLimit(Law):
     """Moves the knob towards the reading by at most `rate` a tick.
 
     command = admitted + clip(reading - admitted, -rate * elapsed, rate * elapsed). It has no memory: it continues
-    from wherever the knob is. `rate` is in the actuator's coordinate (on a log scale, log 2 is a doubling a tick).
+    from wherever the knob is. The time of a hold does not count. `rate` is in the actuator's coordinate (on a log
+    scale, log 2 is a doubling a tick).
     """
 
     rate: float = Field(gt=0, le=1e100)
@@ -82,7 +83,7 @@ class SlewLimit(Law):
     def update(self, state: tuple[()], given: Input) -> Decision:
         """Answer with a position within reach of the admitted one."""
         wanted, here = bounded(given.readings[0]), bounded(given.admitted[0])
-        reach = self.rate * given.elapsed
+        reach = self.rate * (given.elapsed - given.held)
         # Where it is within reach the reading itself is the answer, free of rounding.
         command = wanted if abs(wanted - here) <= reach else here + math.copysign(reach, wanted - here)
         return Decision((command,), state, {})

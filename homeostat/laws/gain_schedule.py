@@ -28,7 +28,8 @@ class GainSchedule(Law):
         points: (value of the last reading, law there), values rising; laws of one kind that differ in numbers only.
 
     Raises:
-        pydantic.ValidationError: fewer than two points, values that do not rise, or laws that cannot be interpolated.
+        pydantic.ValidationError: fewer than two points, values that do not rise, or laws that cannot be interpolated:
+            of different kinds, or with a field whose sign changes though it must not be 0.
 
     Source: W. J. Rugh and J. S. Shamma, Research on Gain Scheduling, 2000.
     """
@@ -48,13 +49,7 @@ class GainSchedule(Law):
                 )
                 raise ValueError(msg)
             for name in type(law).model_fields:
-                pair = getattr(first, name), getattr(law, name)
-                if pair[0] != pair[1] and not all(type(value) is float for value in pair):
-                    msg = (
-                        f"GainSchedule's laws must differ in numbers only; got {name} {pair[0]} and {pair[1]}. "
-                        f"Make {name} alike, or give a number at every point."
-                    )
-                    raise ValueError(msg)
+                _check_between(law, name, getattr(first, name), getattr(law, name))
         return self
 
     @property
@@ -85,5 +80,20 @@ class GainSchedule(Law):
         (left, first), (right, law) = self.points[place - 1 : place + 1]
         share = (value - left) / (right - left)
         ends = {name: (getattr(first, name), getattr(law, name)) for name in type(law).model_fields}
-        # Fields are bounded by intervals, so what lies between two valid values needs no validation.
+        # Fields are bounded by intervals, and 0 was tried, so what lies between two valid values needs no validation.
         return first.model_copy(update={name: a + share * (b - a) for name, (a, b) in ends.items() if a != b})
+
+
+def _check_between(law: Law, name: str, here: Any, there: Any) -> None:
+    """Refuse a field of the law that cannot take every value between two."""
+    if here == there:
+        return
+    if type(here) is not float or type(there) is not float:
+        msg = (
+            f"GainSchedule's laws must differ in numbers only; got {name} {here} and {there}. "
+            f"Make {name} alike, or give a number at every point."
+        )
+        raise ValueError(msg)
+    if here * there < 0:
+        # A gain on its way from one sign to the other is 0 somewhere, which many laws refuse or divide by.
+        type(law).model_validate({field: getattr(law, field) for field in type(law).model_fields} | {name: 0.0})

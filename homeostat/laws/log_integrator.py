@@ -61,7 +61,7 @@ class LogIntegrator(Law):
         dead_band: error (a logarithm) under which the knob stays.
 
     Source: the rule it replaces is that of D. M. Ziegler et al., Fine-Tuning Language Models from Human Preferences,
-    2019, equation 2.
+    2019, section 2.
     """
 
     exponent: float = Field(ge=-1e3, le=1e3)

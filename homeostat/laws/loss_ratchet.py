@@ -40,5 +40,5 @@ class LossRatchet(Law):
         """Step up or down from the admitted position."""
         (loss,) = given.readings
         better = state.previous is None or loss < state.previous
-        command = bounded(given.admitted[0] + (self.step if better else -self.step))
-        return Decision((command,), LossRatchetState(loss), {})
+        step = self.step if better else -self.step
+        return Decision((bounded(given.admitted[0] + step),), LossRatchetState(loss), {"step": step})

@@ -20,6 +20,7 @@ class PIDState(NamedTuple):
         reading: the last reading (its logarithm with `log_error`).
         setpoint: the last setpoint (its logarithm with `log_error`).
         command: the last command; None before the first.
+        gap: ticks for which no reading since the last had a logarithm.
     """
 
     integral: float = 0.0
@@ -28,6 +29,7 @@ class PIDState(NamedTuple):
     reading: float = 0.0
     setpoint: float = 0.0
     command: float | None = None
+    gap: int = 0
 
 
 class PID(Law):
@@ -121,7 +123,7 @@ class PID(Law):
         if state.command is None:
             return self._start(admitted, proportional, reading, setpoint, resting)
         error_before, proportional_before = self._weigh(state.reading, state.setpoint)
-        derivative = self._derivative(state, reading, given.elapsed) if self.derivative_time else 0.0
+        derivative = self._derivative(state, reading, given.elapsed + state.gap) if self.derivative_time else 0.0
         integral = self._track(state, admitted, given, resting)
         if proportional_before != state.proportional:  # re-tuned since
             integral = bounded(integral + (state.proportional - proportional_before))
@@ -155,7 +157,8 @@ class PID(Law):
         """Hold the knob where the reading says nothing."""
         if state.command is None:
             return Decision((admitted,), state, {})
-        after = state._replace(integral=self._track(state, admitted, given, resting=True), command=admitted)
+        integral = self._track(state, admitted, given, resting=True)
+        after = state._replace(integral=integral, command=admitted, gap=state.gap + given.elapsed)
         return Decision((admitted,), after, {})
 
     def _track(self, state: PIDState, admitted: float, given: Input, resting: bool) -> float:

@@ -22,7 +22,8 @@ class Plateau(Law):
 
     Better means lower than the best by more than margin * abs(best) (with `rising`, higher). After a step the waiting
     begins anew and the best stays, so a reading that never improves gives a step every patience + 1 ticks or more.
-    The first reading is the best so far; a knob that something else moved is stepped from where it is.
+    The first reading is the best so far; the time of a hold does not count; a knob that something else moved is
+    stepped from where it is.
 
     Readings of single batches are noise: their best is an outlier that later ones cannot beat. Put an `EMA` or a
     `Median` before it, or read a validation loss.
@@ -48,7 +49,7 @@ class Plateau(Law):
         reading, admitted = bounded(given.readings[0]), bounded(given.admitted[0])
         if state.best is None or self._better(reading, state.best):
             return Decision((admitted,), PlateauState(reading), {"best": reading, "waited": 0.0})
-        waited = state.waited + given.elapsed
+        waited = state.waited + given.elapsed - given.held
         terms = {"best": state.best, "waited": float(waited)}
         if waited <= self.patience:
             return Decision((admitted,), PlateauState(state.best, waited), terms)

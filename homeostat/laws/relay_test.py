@@ -42,10 +42,11 @@ class RelayTest(Law):
     """Switches the knob between two levels about where it stands, so that the reading oscillates about where it was.
 
     It rests for `warm_up` decisions, which give the reading's mean and noise. Then it raises the knob by `amplitude`
-    until the reading has left the mean by more than twice the hysteresis, which tells the sign of the plant's gain,
-    and from there on lets the relay drive the reading back each time it leaves the mean by more than the hysteresis. After `periods` oscillations, or
-    `longest` ticks, it puts the knob back where it found it, and holds it. The lower level is only `asymmetry`
-    as deep as the upper one is high: that shows the static gain, to which a symmetric relay is blind.
+    until the reading has left the mean by more than twice the hysteresis, which tells the sign of the plant's gain.
+    From there on the relay drives the reading back each time it has left the mean by more than the hysteresis. After
+    `periods` oscillations, or `longest` ticks, it puts the knob back where it found it, and holds it. The lower level
+    is only `asymmetry` as deep as the upper one is high: that shows the static gain, to which a symmetric relay is
+    blind.
 
     The knob never leaves [start - asymmetry amplitude, start + amplitude]. A reading outside [low, high] ends the
     test, with the knob back at its start; somebody else moving the knob ends it too, and the knob stays there.

@@ -24,7 +24,7 @@ class Select(Law):
     Raises:
         pydantic.ValidationError: fewer than two laws, or one that gives several commands.
 
-    Source: K. J. Åström and T. Hägglund, Advanced PID Control, 2006, section 12.4.
+    Source: K. J. Åström and T. Hägglund, Advanced PID Control, 2006, chapter 12.
     """
 
     laws: tuple[SerializeAsAny[Law], ...] = Field(min_length=2)

@@ -33,7 +33,7 @@ class SignIntegrator(Law):
         recentre: keep the mean of the knobs; needs at least two.
         dead_band: abs(r - y) up to which a knob stays.
 
-    Source: T. Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3.2;
+    Source: T. Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3;
     L. Wang et al., Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts, 2024, algorithm 1.
     """
 

@@ -42,7 +42,7 @@ class SmithPredictor(Law):
         pydantic.ValidationError: a law of several readings or commands.
 
     Source: O. J. M. Smith, Closer Control of Loops with Dead Time, 1957; K. J. Åström and T. Hägglund, Advanced PID
-    Control, 2006, section 8.2.
+    Control, 2006, chapter 8.
     """
 
     law: SerializeAsAny[Law]

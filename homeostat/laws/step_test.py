@@ -61,10 +61,7 @@ class StepTest(Law):
 
     def update(self, state: StepTestState, given: Input) -> Decision:
         """Answer with the position that the test has the knob at now."""
-        if not state.phase:
-            state = StepTestState("testing", bounded(given.admitted[0]))
-        else:
-            state = self._go_on(state, given)
+        state = self._go_on(state, given) if state.phase else StepTestState("testing", bounded(given.admitted[0]))
         out = state.phase == "testing" and state.ticks // self.hold == 1
         position = bounded(state.start + self.amplitude) if out else state.start
         terms = {"testing": float(state.phase == "testing"), "aborted": float(state.phase == "aborted")}

@@ -87,3 +87,12 @@ def test_with_log_error_the_test_works_on_logarithms():
     state = law.init()
     assert law.update(state, given(0.0, 1.0, 0.7)).command == (0.7,)
     assert law.update(state, given(0.0, 1.0, 0.7)).state == state
+
+
+def test_readings_without_logarithm_take_their_time_in_the_recorded_test():
+    law = LAW.model_copy(update={"log_error": True})
+    state = law.init()
+    for i, reading in enumerate([0.0, 1.0, 1.0, 0.0, -1.0, 1.0, 1.0]):
+        state = law.update(state, given(reading, 1.0, 0.7, moved=i == 0, elapsed=2)).state
+    assert np.diff(state.ticks).tolist() == [2.0, 6.0, 2.0]
+    assert state.test.ticks == 10

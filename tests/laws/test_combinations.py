@@ -23,6 +23,7 @@ from homeostat.laws import (
     MatrixPI,
     Median,
     Select,
+    SlewLimit,
     SmithPredictor,
 )
 from homeostat.profile import Profile
@@ -180,10 +181,19 @@ class TestFeedForward:
         for i in range(3000):
             disturbance = 0.0 if i == 0 else 4.0
             state = law.update(state, Input((0.0, disturbance), (1.0, 0.0), (knob,), (i == 0,), 1)).state
-            knob = min(1.0, state.feedback.command + state.added)
+            knob = min(1.0, state.feedback.command + state.answer - state.start)
         # The feedback law stands where the knob does less what is added, and turns with the first error.
         (command,) = law.update(state, Input((2.5, 4.0), (1.0, 0.0), (knob,), (False,), 1)).command
         assert command < 1.0
+
+    def test_a_forward_law_goes_on_from_its_own_last_answer(self) -> None:
+        law = FeedForward(feedback=Hold(), forward=SlewLimit(rate=0.25))
+        state, added = law.init(), []
+        for i, disturbance in enumerate([0.125, 0.125, 9.0, 9.0, 9.0, -9.0]):
+            decision = law.update(state, Input((0.0, disturbance), (), (7.0,), (i == 0,), 1))
+            state = decision.state
+            added.append(decision.terms["forward"])
+        assert added == [0.0, 0.0, 0.25, 0.5, 0.75, 0.5]
 
     def test_refuses_what_it_cannot_add(self) -> None:
         with pytest.raises(ValidationError, match="without a setpoint"):
@@ -215,6 +225,8 @@ class TestGainSchedule:
             ((PID(gain=1.0), PID(gain=1.0, integral_time=5)), "differ in numbers only"),
             ((PID(gain=1.0), PID(gain=1.0, log_error=True)), "differ in numbers only"),
             ((Chain(laws=(Median(window=3),)), Chain(laws=(Median(window=5),))), "differ in numbers only"),
+            ((PID(gain=1.0), PID(gain=-1.0)), "gain must differ from 0"),
+            ((LogIntegrator(exponent=-1.0), LogIntegrator(exponent=1.0)), "exponent must be at least"),
         ],
     )
     def test_refuses_what_cannot_be_interpolated(self, laws: tuple[Law, Law], match: str) -> None:

@@ -59,6 +59,11 @@ def test_slew_limit_stays_within_reach_and_goes_as_far_as_it_may(wanted: float, 
         assert command == wanted
 
 
+def test_slew_limit_does_not_make_up_for_a_hold() -> None:
+    held = given(500.0, admitted=1.0, elapsed=1003)._replace(held=1000)
+    assert SlewLimit(rate=0.25).update((), held).command == (1.75,)
+
+
 def test_affine_doubles_a_limit_on_a_log_scale() -> None:
     (command,) = Affine(offset=math.log(2)).update((), given(math.log(3.0))).command
     assert math.exp(command) == pytest.approx(6.0)

@@ -237,7 +237,18 @@ def test_a_reading_without_logarithm_holds_the_knob() -> None:
     for reading, setpoint in [(0.0, 1.0), (-3.0, 1.0), (1.0, 0.0)]:
         decision = law.update(running, given(reading, setpoint, 0.7))
         assert decision.command == (0.7,)
-        assert decision.state == running
+        assert decision.state == running._replace(gap=1)
+
+
+def test_the_derivative_is_taken_over_the_readings_without_logarithm() -> None:
+    law = PID(gain=0.3, integral_time=10, derivative_time=5, log_error=True)
+    state = law.update(law.init(), given(1.0, 1.0, 0.7, moved=True)).state
+    for _ in range(3):
+        state = law.update(state, given(0.0, 1.0, 0.7)).state
+    over_the_gap = law.update(state, given(2.0, 1.0, 0.7))
+    at_once = law.update(state._replace(gap=0), given(2.0, 1.0, 0.7, elapsed=4))
+    assert over_the_gap.terms["D"] == at_once.terms["D"]
+    assert over_the_gap.state.gap == 0
 
 
 @ranging(st.lists(moderate, min_size=1, max_size=30), moderate, moderate)

@@ -36,6 +36,14 @@ def test_patience_is_in_ticks() -> None:
         assert knob == expected
 
 
+def test_a_hold_is_no_waiting() -> None:
+    law = Plateau(patience=10, step=1.0)
+    state = law.update(law.init(), given(7.0)).state
+    held = given(7.0, elapsed=1010)._replace(held=1000)
+    assert law.update(state, held).command == (0.0,)
+    assert law.update(law.update(state, held).state, given(7.0)).command == (1.0,)
+
+
 def test_a_negative_best_must_be_beaten_downwards_too() -> None:
     """A margin as a factor of the best would count -0.99 as better than -1."""
     assert commands(Plateau(patience=2, step=1.0, margin=0.1), [-1.0, -1.05, -0.99, -1.05, -1.2]) == [0, 0, 0, 1, 1]
