@@ -109,7 +109,7 @@ class Homeostat:
 
         Raises:
             HomeostatError: not attached.
-            ValueError: `last` is below 1.
+            ValueError: `last` is below 20.
         """
         return self._attached("vitals").vitals(last)
 

@@ -67,7 +67,7 @@ class LoopVitals(NamedTuple):
     Attributes:
         decisions: how many the window holds.
         regulation: mean of min(1, band / |error|), in [0, 1]; 1 where the error never left the band.
-        in_band: fraction of decisions with every reading in the band around its setpoint.
+        in_band: fraction of decisions with every reading in the band around its setpoint; NaN without a setpoint.
         harris: least variance that any law could reach, over the mean squared error, in [0, 1].
         oscillation: regularity of the error's cycles, in [0, 1]; above 0.5 the loop oscillates.
         saturation: fraction of decisions with a knob at a limit.
@@ -90,7 +90,7 @@ class Vitals(NamedTuple):
 
     Attributes:
         tick: when.
-        homeostasis: geometric mean of the loops' regulation, in [0, 1]; NaN while no loop can be judged.
+        homeostasis: geometric mean of the regulation of loops with a setpoint, in [0, 1]; NaN while none can be judged.
         loops: by loop.
     """
 

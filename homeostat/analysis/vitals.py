@@ -27,6 +27,8 @@ class Frame(NamedTuple):
         above: distance over the setpoint that it leaves alone.
         settling: tick after which it leaves alone any reading under the setpoint.
         spans: for each knob, the ends of its range and whether its scale is logarithmic.
+        ignored: how many of the last readings the law does not hold at the loop's setpoint.
+        bounds: for each reading, the ends of the range in which the law keeps it; empty where it follows setpoints.
     """
 
     log: bool = False
@@ -34,6 +36,8 @@ class Frame(NamedTuple):
     above: float = 0.0
     settling: float = math.inf
     spans: tuple[tuple[float, float, bool], ...] = ()
+    ignored: int = 0
+    bounds: tuple[tuple[float, float], ...] = ()
 
 
 class Recorded(Protocol):
@@ -52,9 +56,11 @@ def frame(parts: Mapping[str, Any]) -> Frame:
     """Return what a loop's parts, as JSON data, say about how it is to be judged.
 
     Logarithms count where its law, or a member of it, has `log_error` or `log` or is a `LogIntegrator`; a dead band is
-    the largest that a member declares.
+    the largest that a member declares. A `FeedForward` and a `GainSchedule` only watch their last reading, and a
+    `Cascade` moves the setpoint of its inner one, so that these are not judged. An `Ultrastable` has bounds.
     """
-    laws = list(_members(parts.get("law", {})))
+    law, ignored = _holding(parts.get("law", {}))
+    laws = list(_members(law))
     bands = [law["dead_band"] for law in laws if isinstance(law.get("dead_band"), (int, float))]
     waking = [law for law in laws if law.get("kind") == "DeadBand"]
     return Frame(
@@ -63,6 +69,8 @@ def frame(parts: Mapping[str, Any]) -> Frame:
         above=max([0.0, *bands, *(law["above"] for law in waking)]),
         settling=min([math.inf, *(law["settling"] for law in waking if law.get("settling") is not None)]),
         spans=tuple((a["low"], a["high"], a.get("scale") == "log") for a in parts.get("actuators", ()) if "low" in a),
+        ignored=ignored,
+        bounds=next((tuple(zip(a["low"], a["high"], strict=True)) for a in laws if a.get("kind") == "Ultrastable"), ()),
     )
 
 
@@ -76,9 +84,10 @@ def loop_vitals(course: Course, frame: Frame, *, delay: int = 1) -> LoopVitals:
 
     With the error e = r - y (ln r - ln y where the law takes logarithms), each decision counts min(1, w / |e|): 1 in
     the band, 1 / k where the error is k half widths, 0 without a finite reading. The **regulation** is the mean. Of
-    several readings the worst counts at each decision. A loop **without a setpoint** (a limit, a schedule, one that
-    only watches) wants nothing of its reading: a decision counts 1 where the reading was finite and no knob was pressed
-    against a limit, else 0.
+    several readings the worst counts at each decision. Where the law keeps readings within bounds, r is their middle
+    and w half their distance, or 3 s. A loop **without a setpoint** (a limit, a schedule, one that only watches) wants
+    nothing of its reading: a decision counts 1 where the reading was finite and no knob was pressed against a limit,
+    else 0; its `in_band` is NaN.
 
     **Travel** is the sum of |change| of the knob that moved most, in its coordinate, over the width of its range and
     over the ticks.
@@ -94,6 +103,7 @@ def loop_vitals(course: Course, frame: Frame, *, delay: int = 1) -> LoopVitals:
     if len(course.tick) < FEWEST + delay - 1:
         return LoopVitals(len(course.tick), *[math.nan] * 7)
     finite = np.isfinite(course.readings).all(axis=1)
+    course = _judged(course, frame)
     errors = _errors(course, frame.log).T
     series = [e[np.isfinite(e)] for e in errors]
     told = bool(series) and all(len(e) >= FEWEST + delay - 1 for e in series)
@@ -115,13 +125,14 @@ def loop_vitals(course: Course, frame: Frame, *, delay: int = 1) -> LoopVitals:
 
 
 def joined(tick: int, loops: Mapping[str, LoopVitals]) -> Vitals:
-    """Join the vitals of loops: homeostasis is the geometric mean of the regulation of those that can be judged.
+    """Join the vitals of loops: homeostasis is the geometric mean of the regulation of those with something to hold.
 
-    H = (h_1 h_2 ... h_n)^(1 / n), in [0, 1]. Homeostasis is all essential variables within their bounds at once, so a
-    loop that is lost must not be made up for by others that are well, as it would be in an arithmetic mean; the least
-    alone would not tell one lost loop from many.
+    H = (h_1 h_2 ... h_n)^(1 / n), in [0, 1], over the loops with a setpoint (or bounds) and enough decisions.
+    Homeostasis is all essential variables within their bounds at once: one that is lost (h = 0) makes H = 0 however
+    well the others are, which an arithmetic mean would not; the least alone would not tell one lost loop from many.
+    A loop that wants nothing of its reading has no essential variable: it would only dilute the others.
     """
-    judged = [v.regulation for v in loops.values() if not math.isnan(v.regulation)]
+    judged = [v.regulation for v in loops.values() if not math.isnan(v.in_band)]
     if not judged or min(judged) == 0:
         return Vitals(tick, 0.0 if judged else math.nan, loops)
     return Vitals(tick, math.exp(math.fsum(map(math.log, judged)) / len(judged)), loops)
@@ -138,9 +149,9 @@ def trace_vitals(trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: 
         delay: as in `loop_vitals`.
 
     Raises:
-        ValueError: `last` is below 1.
+        ValueError: `last` is below 20.
     """
-    _refuse_none(last)
+    _refuse_few(last)
     loops = {
         name: loop_vitals(course_of_records(trace.records(name, last)), frame, delay=delay)
         for name, frame in frames.items()
@@ -157,9 +168,9 @@ def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vit
         delay: as in `loop_vitals`.
 
     Raises:
-        ValueError: `last` is below 1.
+        ValueError: `last` is below 20.
     """
-    _refuse_none(last)
+    _refuse_few(last)
     parts = {loop["name"]: loop for loop in run.description.get("loops", ())}
     names = [name for name in dict.fromkeys([*parts, *run.loops]) if name in run.loops]
     loops = {
@@ -169,10 +180,10 @@ def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vit
     return joined(int(max((columns["tick"][-1] for columns in run.loops.values()), default=0)), loops)
 
 
-def _refuse_none(last: int | None) -> None:
-    if last is not None and last < 1:
+def _refuse_few(last: int | None) -> None:
+    if last is not None and last < FEWEST:
         msg = (
-            f"Vitals must be taken of the last 20 decisions or more; got last={last}. Leave it out for the usual ones."
+            f"Vitals must be of the last {FEWEST} decisions or more; got last={last}. Leave it out for the usual ones."
         )
         raise ValueError(msg)
 
@@ -185,6 +196,31 @@ def _members(part: Any) -> Iterator[Mapping[str, Any]]:
     for value in values:
         if isinstance(value, (Mapping, list, tuple)):
             yield from _members(value)
+
+
+def _holding(law: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """Return the part of a law that holds readings at the loop's setpoints, and how many readings after them it leaves.
+
+    Of a `Select` all readings count, also those that have room.
+    """
+    match law.get("kind"):
+        case "Cascade":
+            return law["outer"], 1
+        case "FeedForward":
+            feedback, ignored = _holding(law["feedback"])
+            return feedback, ignored + 1
+        case "GainSchedule":
+            _, ignored = _holding(law["points"][0][1])
+            return law, ignored + 1
+    return law, 0
+
+
+def _judged(course: Course, frame: Frame) -> Course:
+    """Return the course with the setpoints that its readings are judged by."""
+    if frame.bounds:
+        middle = np.mean(frame.bounds, axis=1)
+        return course._replace(setpoints=np.tile(middle, (len(course.tick), 1)))
+    return course._replace(setpoints=course.setpoints[:, : max(0, course.setpoints.shape[1] - frame.ignored)])
 
 
 def _errors(course: Course, log: bool) -> Array:
@@ -201,9 +237,12 @@ def _errors(course: Course, log: bool) -> Array:
 
 def _shares(course: Course, frame: Frame, errors: Array, noise: Sequence[float]) -> Array:
     """Return min(1, w / |e|) at each decision, of the worst reading."""
-    wanted = np.ones_like(errors) if frame.log else np.abs(course.setpoints).T
-    below = np.where(course.tick > frame.settling, np.inf, frame.below)
-    width = np.maximum(np.where(errors > 0, below, frame.above), SETTLED * wanted)
+    if frame.bounds:
+        width = np.diff(frame.bounds, axis=1) / 2
+    else:
+        wanted = np.ones_like(errors) if frame.log else np.abs(course.setpoints).T
+        below = np.where(course.tick > frame.settling, np.inf, frame.below)
+        width = np.maximum(np.where(errors > 0, below, frame.above), SETTLED * wanted)
     width = np.maximum(width, SIGMAS * np.array(noise)[:, None])
     distance = np.abs(errors)
     outside = distance > width

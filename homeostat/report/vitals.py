@@ -45,11 +45,11 @@ def verdict(loop: LoopVitals) -> str:
 
 def _sentence(vitals: Vitals) -> str:
     if math.isnan(vitals.homeostasis):
-        return "Too few decisions to judge the loops: twenty are needed."
+        return "Homeostasis is judged by loops with a setpoint, from their twentieth decision on; there is none yet."
     return (
-        f"Homeostasis over the whole run: <b>{vitals.homeostasis:.2f}</b>, the geometric mean of the loops' "
-        "regulation. An error within the band counts 1, one of k bands 1 / k; the band is as wide as noise, dead band "
-        "or 2 % of the setpoint make it. Travel is in ranges of the knob in 1000 ticks."
+        f"Homeostasis over the whole run: <b>{vitals.homeostasis:.2f}</b>, the geometric mean of the regulation of "
+        "loops with a setpoint. An error within the band counts 1, one of k bands 1 / k; the band is as wide as noise, "
+        "dead band or 2 % of the setpoint make it. Travel is in ranges of the knob in 1000 ticks."
     )
 
 

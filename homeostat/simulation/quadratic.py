@@ -98,8 +98,9 @@ class QuadraticSGD(NoisyQuadratic):
             kept = (1 - r * h) * (1 - r * h)
             left = _power(kept, ticks)
             grown = ticks if kept == 1 else (1 - left) / (1 - kept)
-            # What starts at zero or has no noise stays without, however far the rest diverges.
-            total += h * ((left * w * w if w else 0.0) + (r * r * s * s * grown if s else 0.0)) / 2
+            # What starts at zero, has no noise or is flat adds nothing, however far the rest diverges.
+            parts = ((w * w, left), (r * r * s * s, grown))
+            total += sum(h * size * growth for size, growth in parts if h * size) / 2
         return total
 
 

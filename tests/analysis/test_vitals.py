@@ -13,14 +13,26 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from homeostat import Homeostat, Loop, Record, Trace
+from homeostat import CoupledLoop, Homeostat, Loop, Record, Trace
 from homeostat.actuators import LearningRate
 from homeostat.analysis import Course, Frame, loop_vitals, run_vitals
 from homeostat.analysis.vitals import frame, joined
 from homeostat.analysis.vitals_course import course_of_columns, course_of_records
 from homeostat.errors import HomeostatError
-from homeostat.laws import PID, Chain, DeadBand, Hold, Law, LogIntegrator
-from homeostat.observers import UpdateRatio
+from homeostat.laws import (
+    PID,
+    Affine,
+    Cascade,
+    Chain,
+    DeadBand,
+    FeedForward,
+    GainSchedule,
+    Hold,
+    Law,
+    LogIntegrator,
+    Ultrastable,
+)
+from homeostat.observers import Loss, UpdateRatio
 from homeostat.profile import Profile
 from homeostat.simulation import Disturbed, FirstOrder, LoadStep, SimulatedRun, simulate
 from homeostat.sinks import JsonLines, read_run
@@ -150,6 +162,14 @@ class TestOneLoop:
         found = loop_vitals(readings(noise(100))._replace(delivered=back_and_forth), Frame(spans=((1.0, 9.0, True),)))
         assert found.travel == pytest.approx(0.5)
 
+    def test_an_open_dead_band_and_an_offset_in_the_noise_are_forgiven_but_not_by_the_harris_index(self):
+        asleep = loop_vitals(readings(50.0 + noise()), Frame(below=1e9, above=1e9))
+        assert asleep.regulation == 1
+        assert asleep.harris < 0.001
+        off = loop_vitals(readings(2.0 + noise(2000)), Frame())
+        assert off.regulation == pytest.approx(0.977, abs=0.01)
+        assert off.harris == pytest.approx(1 / 5, abs=0.01)
+
     def test_few_decisions_are_not_judged(self):
         assert loop_vitals(readings(noise(19)), Frame()) == (19, *[pytest.approx(math.nan, nan_ok=True)] * 7)
         assert loop_vitals(readings(noise(20)), Frame()).regulation > 0
@@ -168,7 +188,7 @@ class TestFrame:
         return frame(loop.model_dump(mode="json"))
 
     def test_the_law_says_what_it_leaves_alone(self):
-        assert self.parts(PID(gain=1.0, dead_band=0.3)) == (False, 0.3, 0.3, math.inf, ((0.1, 10.0, True),))
+        assert self.parts(PID(gain=1.0, dead_band=0.3)) == Frame(below=0.3, above=0.3, spans=((0.1, 10.0, True),))
         chain = Chain(
             laws=(
                 DeadBand(below=1.6, above=0.8, rest=0.5, settling=60, log=True),
@@ -178,6 +198,37 @@ class TestFrame:
         assert self.parts(chain)[:4] == (True, 1.6, 0.8, 60)
         assert self.parts(LogIntegrator(exponent=1.0, integral_time=10, dead_band=0.2))[:3] == (True, 0.2, 0.2)
         assert self.parts(Hold())[:4] == (False, 0, 0, math.inf)
+
+    @pytest.mark.parametrize(
+        ("law", "below"),
+        [
+            (FeedForward(feedback=PID(gain=1.0, dead_band=0.1), forward=Affine(gain=2.0)), 0.1),
+            (Cascade(outer=PID(gain=1.0, dead_band=0.1), inner=PID(gain=1.0, dead_band=50.0)), 0.1),
+            (GainSchedule(points=((0.0, PID(gain=1.0)), (1.0, PID(gain=2.0)))), 0.0),
+        ],
+    )
+    def test_a_reading_that_is_not_held_at_its_setpoint_is_not_judged(self, law, below):
+        loop = CoupledLoop(
+            observers=(Loss(), Loss(metric="other")), law=law, actuators=(LearningRate(),), setpoints=(1.0, 0.0)
+        )
+        found = frame(loop.model_dump(mode="json"))
+        assert (found.below, found.ignored) == (below, 1)
+        one = readings(noise())
+        both = one._replace(readings=one.readings @ [[1.0, 100.0]], setpoints=one.setpoints @ [[1.0, 0.0]])
+        assert loop_vitals(both, found)[:5] == loop_vitals(one, Frame(below=below, above=below))[:5]
+        # Blindness to it holds the loop all the same.
+        both.readings[:50, 1] = np.nan
+        assert loop_vitals(both, found).held == 0.25
+
+    def test_the_bounds_of_an_ultrastable_loop_are_its_band(self):
+        law = Ultrastable(low=(1.0, 100.0), high=(3.0, 101.0), rates=(0.1,), trial=10)
+        loop = CoupledLoop(observers=(Loss(), Loss(metric="other")), law=law, actuators=(LearningRate(),))
+        found = frame(loop.model_dump(mode="json"))
+        away = np.repeat([[2.9, 100.1], [6.0, 100.5], [2.0, 102.5]], 50, axis=0)
+        course = readings(np.zeros(150))._replace(readings=away, setpoints=np.empty((150, 0)))
+        vitals = loop_vitals(course, found)
+        assert vitals.in_band == pytest.approx(1 / 3)
+        assert vitals.regulation == pytest.approx((1 + 1 / 4 + 1 / 4) / 3)
 
     def test_a_dead_band_is_in_the_band(self):
         errors = np.repeat([0.0, 0.5, -0.5], 50)
@@ -227,13 +278,18 @@ def test_units_do_not_matter(reading, knob, seed):
 
 class TestAllLoops:
     def of(self, *regulation: float) -> Vitals:
-        return joined(7, {str(i): LoopVitals(30, r, *NAN[1:]) for i, r in enumerate(regulation)})
+        return joined(7, {str(i): LoopVitals(30, r, r, *NAN[2:]) for i, r in enumerate(regulation)})
 
     def test_the_index_is_the_geometric_mean(self):
         assert self.of(0.5, 0.02).homeostasis == pytest.approx(0.1)
         assert self.of(1.0, 1.0, math.nan).homeostasis == 1
         assert self.of(1.0, 0.0).homeostasis == 0
         assert self.of(*[1e-3] * 2000).homeostasis == pytest.approx(1e-3)
+
+    def test_loops_that_want_nothing_do_not_make_up_for_one_that_is_lost(self):
+        lost, idle = LoopVitals(30, 0.01, 0.0, *NAN[2:]), LoopVitals(30, 1.0, *NAN[1:])
+        assert joined(7, {"lost": lost, **{str(i): idle for i in range(10)}}).homeostasis == pytest.approx(0.01)
+        assert math.isnan(joined(7, {"idle": idle}).homeostasis)
 
     def test_nothing_judged_is_no_index(self):
         assert math.isnan(self.of().homeostasis)
@@ -282,8 +338,8 @@ def test_a_running_system_tells_its_vitals_and_records_them(tmp_path):
     assert run.vitals == recorded
     assert run_vitals(run, last=30).loops == recent.loops
     assert run_vitals(run).loops == now.loops
-    with pytest.raises(ValueError, match="got last=0"):
-        run_vitals(run, last=0)
+    with pytest.raises(ValueError, match="the last 20 decisions or more; got last=19"):
+        run_vitals(run, last=19)
     with pytest.raises(HomeostatError, match=r"Homeostat\.vitals must be used while attached"):
         homeostat.vitals()
 

@@ -85,6 +85,7 @@ def test_what_diverges_without_noise_or_from_zero_has_an_expected_loss_too(ticks
     assert QuadraticSGD(**fields).expected_loss(math.log(30), ticks) == 0
     for name in ("gradient_noise", "start"):
         assert QuadraticSGD(**fields | {name: (0.1,)}).expected_loss(math.log(30), ticks) == math.inf
+    assert QuadraticSGD(curvatures=(0.0,), gradient_noise=(1.0,), start=(1.0,)).expected_loss(0.0, ticks) == 0
 
 
 def test_the_edge_of_stability_is_a_cycle_of_two() -> None:
