@@ -51,7 +51,7 @@ class Runner:
         self._law_state = loop.law.init()
         self._latched: dict[int, float] = {}
         self._positions: tuple[float, ...] | None = None
-        # Until the law was asked, it is told that the knobs were found where they are.
+        # Until the law is asked, it is told that the knobs were found where they are.
         self._found = True
         self.delivered = self.found
         # The law hears of all ticks since it was last asked, and how many of them passed in holds: a schedule goes on
@@ -275,6 +275,8 @@ class Runner:
         """Answer a reading that is no number: the law does not see it, the knobs stay."""
         self._holds += 1
         self._positions = given.admitted
+        # What has moved by the time that the law is asked again, it must hear of then.
+        self._found = self._found or any(given.moved)
         reasons = ("held", *reasons)
         if self._holds == self.loop.patience:
             self._alarm(
@@ -284,6 +286,7 @@ class Runner:
             )
             reasons += ("alarm",)
         if self.loop.safe and self._holds >= self.loop.patience and self._hand == "law":
+            self._found = True
             safe = tuple(a.coordinate(v) for a, v in zip(self.loop.actuators, self.loop.safe, strict=True))
             return self._move(safe, given, {}, (*reasons, "safe"))
         return self._record(given, self._values(given.admitted), given.admitted, reasons, {})

@@ -49,7 +49,8 @@ class Recorder(Law):
         return ()
 
     def update(self, state: Any, given: Input) -> Decision:
-        seen = (*given.readings, *given.setpoints, *given.admitted, *map(float, given.moved), float(given.elapsed), float(given.held))
+        times = (float(given.elapsed), float(given.held))
+        seen = (*given.readings, *given.setpoints, *given.admitted, *map(float, given.moved), *times)
         return Decision(given.admitted, (*state, seen), {"seen": float(len(state))})
 
 
@@ -69,7 +70,8 @@ def test_a_law_is_told_reading_setpoint_position_and_elapsed_ticks():
         p.tick = tick
         r.decide({0: reading})
     # Reading, setpoint, position, whether it was found, ticks since the last decision, those of them in a hold.
-    assert r._law_state == ((7.0, 2.0, 1.0, 1.0, 5.0, 0.0), (8.0, 2.0, 1.0, 0.0, 5.0, 0.0), (9.0, 2.0, 1.0, 0.0, 6.0, 0.0))
+    assert r._law_state[:2] == ((7.0, 2.0, 1.0, 1.0, 5.0, 0.0), (8.0, 2.0, 1.0, 0.0, 5.0, 0.0))
+    assert r._law_state[2:] == ((9.0, 2.0, 1.0, 0.0, 6.0, 0.0),)
 
 
 def test_the_record_tells_command_admitted_and_delivered_in_the_knobs_units():
@@ -117,6 +119,18 @@ def test_an_integral_does_not_answer_for_the_whole_hold_at_once(hold):
         r.decide({0: reading})
     # Two intervals with an error of 0.1, whatever passed in between.
     assert p.model["knob"].value == pytest.approx(1.0 + 2 * 0.01 * 0.1)
+
+
+def test_a_law_departs_from_where_a_hold_has_left_the_knob():
+    """Whether something else moved it then, or the loop itself brought it to `safe`."""
+    for safe, left in ((None, 3.0), (2.0, 2.0)):
+        r, p = runner(PID(gain=0.1, integral_time=50.0), knob(low=0.01), setpoint=1.0, patience=2, safe=safe)
+        for p.tick, reading in enumerate((1.0, 1.0, math.nan, math.nan, 1.0)):
+            if p.tick == 2:
+                p.model["knob"].set(3.0)
+            r.decide({0: reading})
+        assert p.model["knob"].value == left
+        assert r._law_state.command == pytest.approx(left)
 
 
 def test_a_schedule_is_where_it_would_be_without_the_hold():
