@@ -151,7 +151,7 @@ class PublishedGreedy(SchedulerLaw):
     patience: int = Field(default=10, ge=0)
 
     def make(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Return Hugging Face's own, within the limits of the rates that are simulated."""
+        """Return Hugging Face's own, with its limits of 0.001 and 1."""
         from transformers.optimization import GreedyLR  # noqa: PLC0415 - its import takes seconds
 
-        return GreedyLR(optimizer, patience=self.patience, min_lr=1e-6, max_lr=1e3)
+        return GreedyLR(optimizer, patience=self.patience)

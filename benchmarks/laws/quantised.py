@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +34,16 @@ class Steps(NamedTuple):
         laws: by the name shown.
         goals: setpoints, none of which a step of the knob meets at the assumed gain.
         how: for `simulate`.
-        reading: half a quantum's worth of the reading at a gain of 1; a difference of logarithms where `log`.
+        half: what half a quantum is worth of the reading at a gain of 1; a difference of logarithms where `log`.
         log: whether the knob acts by factors.
     """
 
     title: str
-    plant: Any
+    plant: Callable[[float], AnyPlant]
     laws: Mapping[str, Law]
     goals: tuple[float, ...]
     how: Mapping[str, Any]
-    reading: float
+    half: float
     log: bool = False
 
 
@@ -114,5 +114,5 @@ def rows(steps: Steps, gains: tuple[float, ...] = GAINS) -> list[dict[str, Any]]
 def _quanta(steps: Steps, goal: float, gain: float, run: Figures) -> float:
     """Return the greatest steady error in quanta of the knob."""
     if steps.log:
-        return max(abs(math.log(bound / goal)) for bound in run.range) / (2 * steps.reading)
-    return run.steady / (2 * steps.reading * gain)
+        return max(abs(math.log(bound / goal)) for bound in run.range) / (2 * steps.half)
+    return run.steady / (2 * steps.half * gain)

@@ -47,7 +47,7 @@ def schedulers(law: TorchPlateau | PublishedGreedy, optimizer: torch.optim.Optim
         return ReduceLROnPlateau(optimizer)
     from transformers.optimization import GreedyLR
 
-    return GreedyLR(optimizer, min_lr=1e-6, max_lr=1e3)
+    return GreedyLR(optimizer)
 
 
 @pytest.mark.parametrize("law", [TorchPlateau(), PublishedGreedy()], ids=lambda law: type(law).__name__)
