@@ -14,7 +14,7 @@ from homeostat import nn as hnn
 from homeostat.actuators import Dial, LossWeight
 from homeostat.laws import Law
 from homeostat.loop import AnyLoop
-from homeostat.observers import Loss
+from homeostat.observers import Loss, Observer, ProposedUpdateRatio
 from tests.contracts.test_laws import EXAMPLES
 from tests.training import Training, every_loop
 
@@ -28,7 +28,7 @@ def law_loops() -> list[AnyLoop]:
         readings, knobs = law.shape
         loops.append(
             CoupledLoop(
-                observers=tuple(Loss(smoothing=float(i)) for i in range(readings)),
+                observers=_observers(name, readings),
                 law=law,
                 actuators=tuple(_knob(f"spare.{name}.{i}", loss_weight=not loops) for i in range(knobs)),
                 setpoints=(3.0,) * readings,
@@ -38,6 +38,10 @@ def law_loops() -> list[AnyLoop]:
             )
         )
     return loops
+
+
+def _observers(law: str, count: int) -> tuple[Observer, ...]:
+    return (ProposedUpdateRatio(),) if law == "Hold" else tuple(Loss(smoothing=float(i)) for i in range(count))
 
 
 def _knob(dial: str, *, loss_weight: bool) -> Dial | LossWeight:

@@ -53,6 +53,9 @@ def inventory(training: Training) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, module in training.model.named_modules():
         for key, value in vars(module).items():
+            if key == "_seen":
+                # A dial knows until the next forward pass what the last one saw.
+                continue
             if isinstance(value, dict) and "hooks" in key:
                 found[f"{name}.{key}"] = len(value)
             elif isinstance(value, (int, float, str, bool, type(None))):
