@@ -4,6 +4,7 @@ import math
 
 import pytest
 from hypothesis import given as ranging
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD
@@ -15,6 +16,7 @@ from tests.laws.steps import commands, given
 
 @pytest.mark.parametrize("rising", [False, True])
 @ranging(st.lists(st.sampled_from([1.0, 1.01, 1.2, 1.9, 2.0, 2.01]), min_size=1, max_size=60), st.integers(1, 5))
+@settings(max_examples=40)
 def test_it_decides_as_torchs_scheduler(rising: bool, readings: list[float], patience: int) -> None:
     optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     twin = ReduceLROnPlateau(
