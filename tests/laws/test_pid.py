@@ -166,6 +166,16 @@ def test_a_settled_saturation_ends_with_the_first_error_of_the_other_sign(
     assert law.update(state, given(back, 0.0, admitted, elapsed=every)).command[0] < 1.0
 
 
+@pytest.mark.parametrize(("tracking_time", "time"), [(None, 20.0), (5.0, 5.0)])
+def test_what_a_limit_took_flows_back_with_the_tracking_time(tracking_time: float | None, time: float) -> None:
+    law = PID(gain=2.0, integral_time=20.0, tracking_time=tracking_time)
+    state = law.update(law.init(), given(1.0, 1.0, 0.0, moved=True)).state
+    state = law.update(state, given(1.0, 1.0, 6.0, moved=True)).state
+    # At no error, so that only what flows back moves the integral: from 6 towards a limit at 2.
+    decision = law.update(state, given(1.0, 1.0, 2.0, elapsed=3))
+    assert decision.command[0] == pytest.approx(2.0 + 4.0 * np.exp(-3 / time), rel=1e-12)
+
+
 def test_only_the_error_beyond_the_dead_band_counts() -> None:
     errors = np.array([0.0, 1.5, 3.0, 0.5, -1.25, 0.2])
     shrunk = np.array([0.0, 0.5, 2.0, 0.0, -0.25, 0.0])
