@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +62,17 @@ def smooth(y: Array, window: int) -> Array:
     return np.where(n > 0, (total[stop] - total[start]) / np.maximum(n, 1), np.nan)
 
 
-def spans_decades(y: Array) -> bool:
-    """Whether a curve is read better on a log axis: all positive, and more than a factor 50 between its ends."""
+def value_axis(y: Array) -> dict[str, Any]:
+    """Return the settings of the axis on which a curve is read best.
+
+    That is a log axis where all is positive and more than a factor 50 lies between its ends, with a label every so many
+    whole decades that there are six at most: left alone, plotly crams digits between those of a low panel.
+    """
     finite = y[np.isfinite(y)]
-    return bool(len(finite) > 0 and finite.min() > 0 and finite.max() > 50 * finite.min())
+    if not len(finite) or finite.min() <= 0 or finite.max() <= 50 * finite.min():
+        return {}
+    decades = float(np.log10(finite.max()) - np.log10(finite.min()))
+    return {"type": "log", "dtick": max(1, math.ceil(decades / 5))}
 
 
 def last_finite(y: Array) -> Array:

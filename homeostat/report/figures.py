@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from homeostat.report import style
-from homeostat.report.curves import Mask, last_finite, smooth, spans_decades
+from homeostat.report.curves import Mask, last_finite, smooth, value_axis
 from homeostat.report.lanes import draw_lanes, interventions, lane_height
 from homeostat.report.rows import Rows
 from homeostat.report.summary import number
@@ -35,8 +35,7 @@ def overview_figure(run: Run, views: list[LoopView]) -> Rows:
     for row, group in enumerate(groups, start=1):
         for i, name in enumerate(group):
             _draw_metric(rows, row, name, run.metrics[name], style.SERIES[i % len(style.SERIES)])
-        if spans_decades(np.concatenate([run.metrics[name]["value"] for name in group])):
-            rows.axis(row, type="log")
+        rows.axis(row, **value_axis(np.concatenate([run.metrics[name]["value"] for name in group])))
     if lanes:
         draw_lanes(rows, len(titles), lanes)
         for event in run.events[-MOST_LINES:] if groups else ():
@@ -104,8 +103,7 @@ def _draw_reading(rows: Rows, row: int, view: LoopView, reading: Reading) -> Non
         colour=style.HELD,
         symbol="x-thin",
     )
-    if spans_decades(together):
-        rows.axis(row, type="log")
+    rows.axis(row, **value_axis(together))
 
 
 def _draw_knob(rows: Rows, row: int, view: LoopView, knob: Knob) -> None:

@@ -22,7 +22,7 @@ from homeostat.errors import MissingExtraError
 from homeostat.laws import PID
 from homeostat.observers import UpdateRatio
 from homeostat.report import write_report
-from homeostat.report.curves import last_finite, smooth, thin
+from homeostat.report.curves import last_finite, smooth, thin, value_axis
 from homeostat.report.figures import knob_range, overview_figure, vitals_figure
 from homeostat.report.page import page
 from homeostat.report.summary import percent, sentence, summarize
@@ -32,6 +32,18 @@ from homeostat.sinks import JsonLines, read_run
 from homeostat.trace import Event, LoopVitals, Metric, Record
 
 curves = arrays(float, st.integers(1, 400), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
+
+
+@given(st.floats(-300, 290), st.floats(0, 15))
+def test_an_axis_over_decades_has_two_to_six_whole_ones(lowest: float, decades: float) -> None:
+    axis = value_axis(10.0 ** np.array([lowest, lowest + decades, np.nan]))
+    if decades < math.log10(49):
+        assert axis == {}
+    elif decades > math.log10(51):
+        assert axis["type"] == "log"
+        assert axis["dtick"] == int(axis["dtick"])
+        assert 1 <= math.floor(decades / axis["dtick"]) <= 5
+    assert value_axis(np.array([0.0, 10.0**lowest])) == value_axis(np.array([np.nan])) == {}
 
 
 @given(curves, st.integers(2, 40))
