@@ -38,7 +38,8 @@ class ExtremumSeeking(Law):
     so that no frequency is twice another or the sum of two, and a knob's probe tells of that knob alone. The slope g_i
     is a correlation, between -1 and 1: 1 where the reading does nothing but follow the probe, less in noise. So the
     law needs no gain: far away it moves speed * a_i a common period whatever the reading's unit, and near the optimum
-    of a smooth static reading the distance shrinks at the rate 4 speed / P whatever its curvature.
+    of a smooth static reading the distance shrinks at the rate 4 speed / P whatever its curvature (for one knob; m
+    knobs to which the reading is alike share the correlation, and each has this rate over sqrt(m)).
 
     For any readings at all the centre moves by at most speed * a_i a common period (bounded update rate); for a
     reading that is convex in the knobs, and probes slower than the plant and faster than the walk, the averaged motion

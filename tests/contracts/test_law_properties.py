@@ -180,6 +180,35 @@ def test_a_knob_that_something_else_moved_is_taken_from_where_it_is(name: str) -
     hold(check, name, TURNS)
 
 
+# ---- holds ----
+
+PASSING = {
+    "Schedule": "it is where it would be without the hold",
+    **table("its experiment goes by the clock", "StepTest", "AutoTune", "ExtremumSeeking.0"),
+    **table("in a hold its model comes to rest", "SmithPredictor.0", "StateFeedback.0"),
+    "SelfTuning.0": "after a pause it takes its own last moves, which dead time hides, as done",
+    "DeadBand.1": "after its settling time a low reading is passed on no more",
+}
+
+
+@every_moderate_law
+def test_a_hold_is_not_made_up_for(name: str) -> None:
+    """After a hold of a thousand ticks the knob goes no farther than it would have gone without it."""
+
+    def check(law: Law) -> None:
+        n, m = law.shape
+        for reading in (0.03, 1.7, 5.0):
+            state, position = law.init(), (0.5,) * m
+            for i in range(12):
+                seen = Input((reading,) * n, (1.0,) * n, position, (i == 0,) * m, 1)
+                near = np.subtract(law.update(state, seen).command, position)
+                far = np.subtract(law.update(state, seen._replace(elapsed=1001, held=1000)).command, position)
+                assert (abs(far) <= abs(near) * (1 + 1e-9) + 1e-9).all() or i == 0
+                position, state, _ = law.update(state, seen)
+
+    hold(check, name, PASSING)
+
+
 # ---- limits ----
 
 DEEP = 1.5  # the limit on either side; the setpoint 1 lies within for the filters that answer with it
@@ -263,7 +292,7 @@ def test_units_do_not_matter(name: str) -> None:
     np.testing.assert_allclose(scaled, plain * units[1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("excused", [BUMPS, TURNS, WINDUP, LOPSIDED])
+@pytest.mark.parametrize("excused", [BUMPS, TURNS, PASSING, WINDUP, LOPSIDED])
 def test_only_laws_that_exist_are_excused(excused: dict[str, str]) -> None:
     assert set(excused) <= {*NAMED, *(kind.__name__ for kind in EXAMPLES)}
 

@@ -44,3 +44,7 @@ def test_after_a_long_gap_it_rises_for_what_was_left_of_it_but_not_for_a_hold() 
     assert law.update(state, given(-1.0, 0.0, 4.0, elapsed=10)).command == (11.0,)
     held = given(-1.0, 0.0, 4.0, elapsed=10)._replace(held=6)
     assert law.update(state, held).command == (5.0,)
+
+
+def test_a_cut_below_the_floor_goes_no_way() -> None:
+    assert commands(AIMD(increase=1.0, floor=5.0), [9.0, 9.0], start=2.0) == [2.0, 2.0]

@@ -53,6 +53,15 @@ def test_several_coupled_knobs_find_theirs_at_once() -> None:
     np.testing.assert_allclose(final(law, course), optimum, atol=0.02)
 
 
+@pytest.mark.parametrize("knobs", [1, 2, 3])
+def test_near_the_optimum_it_approaches_at_the_rate_that_the_docstring_states(knobs: int) -> None:
+    law = ExtremumSeeking(amplitudes=(0.1,) * knobs, period=50, speed=0.05)
+    course = sought(law, lambda u: 7.0 * float(((u - 0.02) ** 2).sum()), round(16 * law.common_period))
+    off = abs(course[1:].reshape(16, -1, knobs).mean(axis=1) - 0.02)
+    rate = np.log(off[4] / off[12]) / 8 / law.speed
+    np.testing.assert_allclose(rate, 4 / math.sqrt(knobs), rtol=0.25)
+
+
 def test_maximizes() -> None:
     law = ExtremumSeeking(amplitudes=(0.1,), period=8, maximize=True)
     assert final(law, sought(law, lambda u: -((u[0] - 1) ** 2), 1500))[0] == pytest.approx(1.0, abs=0.02)
