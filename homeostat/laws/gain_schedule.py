@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import Any, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from homeostat.laws.law import Decision, Input, Law
 
@@ -94,6 +94,14 @@ def _check_between(law: Law, name: str, here: Any, there: Any) -> None:
             f"Make {name} alike, or give a number at every point."
         )
         raise ValueError(msg)
-    if here * there < 0:
+    if here * there > 0:
+        return
+    try:
         # A gain on its way from one sign to the other is 0 somewhere, which many laws refuse or divide by.
         type(law).model_validate({field: getattr(law, field) for field in type(law).model_fields} | {name: 0.0})
+    except ValidationError as error:
+        msg = (
+            f"GainSchedule's laws must be valid between the points too; got {name} {here:g} and {there:g}, which "
+            "passes 0. Give it one sign."
+        )
+        raise ValueError(msg) from error

@@ -59,7 +59,8 @@ class PID(Law):
     position plus K times the error (with b = 1); it has no windup, and nothing is fed back but a knob moved elsewhere.
 
     Dead band. While abs(r - y) < dead_band the command is the admitted position and the integral rests; outside,
-    only what exceeds the band counts as error.
+    only what exceeds the band counts as error. A reading that jumps into the band leaves the knob where the last
+    P + I had it, and the next one outside is answered by its own P + I.
 
     With `log_error` readings and setpoint are replaced by their logarithms, for positive quantities that span
     decades: the error is log(r / y), the gain is per factor e. A reading or a setpoint of zero or below has no

@@ -225,8 +225,8 @@ class TestGainSchedule:
             ((PID(gain=1.0), PID(gain=1.0, integral_time=5)), "differ in numbers only"),
             ((PID(gain=1.0), PID(gain=1.0, log_error=True)), "differ in numbers only"),
             ((Chain(laws=(Median(window=3),)), Chain(laws=(Median(window=5),))), "differ in numbers only"),
-            ((PID(gain=1.0), PID(gain=-1.0)), "gain must differ from 0"),
-            ((LogIntegrator(exponent=-1.0), LogIntegrator(exponent=1.0)), "exponent must be at least"),
+            ((PID(gain=1.0), PID(gain=-1.0)), "got gain 1 and -1, which passes 0"),
+            ((LogIntegrator(exponent=-1.0), LogIntegrator(exponent=1.0)), "got exponent -1 and 1, which passes 0"),
         ],
     )
     def test_refuses_what_cannot_be_interpolated(self, laws: tuple[Law, Law], match: str) -> None:
