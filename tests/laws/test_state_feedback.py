@@ -231,13 +231,15 @@ def test_refuses_what_no_feedback_can_do(a: tuple, b: tuple, c: tuple, fields: d
         StateFeedback(model=LinearModel(state_matrix=a, input_matrix=b, output_matrix=c), every=1, **fields)
 
 
-def test_ticks_that_were_held_do_not_count_for_the_integral() -> None:
+def test_the_integral_counts_the_ticks_but_not_those_that_were_held() -> None:
     law = law_for(TwoByTwo())
     first = law.update(law.init(), Input((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (True, True), 1))
     plain = Input((0.0, 0.0), (1.0, 1.0), (0.0, 0.0), (False, False), 1)
-    for held in (0, 50):
-        decision = law.update(first.state, plain._replace(elapsed=1 + held, held=held))
-        assert decision.terms["I0"] == law.update(first.state, plain).terms["I0"] > 0
+    once = law.update(first.state, plain).terms["I0"]
+    assert once > 0
+    for free, held in ((1, 50), (4, 0), (4, 50)):
+        decision = law.update(first.state, plain._replace(elapsed=free + held, held=held))
+        assert decision.terms["I0"] == pytest.approx(free * once)
 
 
 def test_settles_where_a_loop_each_oscillates() -> None:
