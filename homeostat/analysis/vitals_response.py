@@ -21,7 +21,8 @@ class Response(NamedTuple):
 
     Attributes:
         peak: greatest |error|, in the units of the error; after a change of setpoint usually its size.
-        overshoot: greatest error on the other side after the peak, over the peak; 0 where that is within the band.
+        overshoot: greatest error on the other side, over the greatest before it came there; 0 where it stays within the
+            band. Above 1 the answer was worse than the change.
         settling: ticks from the change until the error stays within the band; infinite where it does not.
         iae: integral of |error| over the ticks.
         band: half width of the band.
@@ -53,9 +54,10 @@ class Recovery(NamedTuple):
 def response(tick: Array, errors: Array, *, at: float, until: float = math.inf, band: float | None = None) -> Response:
     """Measure how a loop answered what happened at a tick: a change of setpoint, or a disturbance.
 
-    With e the error from `at` to `until`: peak = max |e|; overshoot = max over later t of -sign(e_peak) e(t) / peak,
-    which after a step of the setpoint is the textbook's; IAE = sum |e(t_i)| (t_(i+1) - t_i). Settled is the error from
-    where the median of 5 neighbours never again leaves the band, so that one outlier is no relapse.
+    With e the error from `at` to `until`: peak = max |e|; overshoot = max of -s e / max of s e before e first leaves
+    the band on the side of -s, where s is the sign of the first error outside of the band; after a step of the setpoint
+    this is the textbook's. IAE = sum |e(t_i)| (t_(i+1) - t_i). Settled is the error from where the median of 5
+    neighbours never again leaves the band, so that one outlier is no relapse.
 
     Args:
         tick: of each decision, shape (n,), increasing.
@@ -66,7 +68,8 @@ def response(tick: Array, errors: Array, *, at: float, until: float = math.inf, 
             the change (`Forecast.noise`) where that is more and 20 decisions tell it.
 
     Raises:
-        ValueError: errors that do not fit the ticks or are not finite, or none between `at` and `until`.
+        ValueError: errors that do not fit the ticks or are not finite, ticks that do not increase, or none from `at` to
+            `until`.
     """
     _refuse_unfit(tick, errors, at, until)
     after = (tick >= at) & (tick < until)
@@ -75,11 +78,9 @@ def response(tick: Array, errors: Array, *, at: float, until: float = math.inf, 
     if band is None:
         noise = forecast(e).noise if len(e) >= FEWEST else 0.0
         band = max(SETTLED * peak, SIGMAS * noise)
-    first = int(np.abs(e).argmax())
-    beyond = max(0.0, float((-np.sign(e[first]) * e[first:]).max()))
     return Response(
         peak=peak,
-        overshoot=beyond / peak if beyond > band else 0.0,
+        overshoot=_overshoot(e, band),
         settling=_settled(t, np.abs(running_median(e, NEIGHBOURS)) <= band) - at,
         iae=float((np.abs(e[:-1]) * np.diff(t)).sum()),
         band=band,
@@ -132,6 +133,15 @@ def running_median(values: Array, window: int) -> Array:
     return np.asarray(np.nanmedian(around, axis=1), dtype=np.float64)
 
 
+def _overshoot(errors: Array, band: float) -> float:
+    outside = np.flatnonzero(np.abs(errors) > band)
+    side = np.sign(errors[outside])
+    if not len(outside) or (side == side[0]).all():
+        return 0.0
+    crossed = outside[int((side != side[0]).argmax())]
+    return float(np.max(-side[0] * errors[crossed:]) / np.max(side[0] * errors[:crossed]))
+
+
 def _settled(tick: Array, inside: NDArray[np.bool_]) -> float:
     """Return the tick from which on all is inside; infinite where the last is not."""
     if not inside[-1]:
@@ -143,10 +153,13 @@ def _settled(tick: Array, inside: NDArray[np.bool_]) -> float:
 def _refuse_unfit(tick: Array, values: Array, at: float, until: float) -> None:
     if tick.ndim != 1 or tick.shape != values.shape or not np.isfinite(values).all():
         msg = (
-            "A response must be one finite value a tick; "
+            "Errors, or a twin's losses, must be one finite value a tick; "
             f"got shapes {tick.shape} and {values.shape}, {int((~np.isfinite(values)).sum())} values not finite. "
             "Leave held decisions out."
         )
+        raise ValueError(msg)
+    if not (np.diff(tick) > 0).all():
+        msg = f"Ticks must increase; got {int((np.diff(tick) <= 0).sum())} that do not. Sort them and drop repeats."
         raise ValueError(msg)
     if not ((tick >= at) & (tick < until)).any():
         msg = f"A response must be recorded after its change; got none from {at} to {until}. Let the run go on."

@@ -31,6 +31,15 @@ def test_the_overshoot_of_a_second_order_loop_is_the_textbook_s(damping):
     assert found.overshoot == pytest.approx(math.exp(-math.pi * damping / math.sqrt(1 - damping**2)), rel=1e-3)
 
 
+def test_an_answer_worse_than_the_change_overshoots_by_more_than_one():
+    swings = after(100, np.where(TICK < 120, 1.0, np.where(TICK < 140, -6.4, 0.0)))
+    found = response(TICK, swings, at=100)
+    assert (found.peak, found.overshoot) == (6.4, 6.4)
+    # A disturbance that shows late, and on the side of the negative.
+    late = response(TICK, after(150, np.where(TICK < 170, -2.0, 3.0) * np.exp(-np.maximum(TICK - 170, 0) / 20)), at=100)
+    assert late.overshoot == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize("time_constant", [5.0, 30.0])
 def test_settling_and_iae_of_a_first_order_loop_are_the_textbook_s(time_constant):
     t = np.maximum(TICK - 100, 0)
@@ -105,6 +114,8 @@ def test_what_cannot_be_measured_is_refused():
         response(TICK, np.zeros(1000), at=2000)
     with pytest.raises(ValueError, match="1 values not finite"):
         response(TICK, np.where(TICK == 7, np.nan, 0.0), at=5)
+    with pytest.raises(ValueError, match="Ticks must increase; got 999 that do not"):
+        response(TICK[::-1], np.zeros(1000), at=5)
     with pytest.raises(ValueError, match=r"got shapes \(1000,\) and \(3,\)"):
         response(TICK, np.zeros(3), at=5)
     with pytest.raises(ValueError, match=r"one shape; got \(3,\)"):
