@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,8 +75,8 @@ def simulate(
         seed: of the plant's noise.
 
     Raises:
-        ValueError: law and plant differ in shape, a tuple has another length than the readings or knobs, or there is
-            no tick.
+        ValueError: law and plant differ in shape, a tuple has another length than the readings or knobs, there is no
+            tick, or a setpoint, a start or a limit makes no sense.
     """
     _refuse_misfits(law, plant, ticks, every)
     n, m = law.shape
@@ -84,8 +85,10 @@ def simulate(
         raise ValueError(msg)
     goals = () if setpoint is None else _each("setpoint", setpoint, n)
     limits = {"low": low, "high": high, "slew": slew, "quantum": quantum}
-    knobs = map(Knob, *(_each(name, limit, m) for name, limit in limits.items()))
-    loop = SimulatedLoop(law, tuple(knobs), _each("start", start, m), every)
+    knobs = tuple(map(Knob, *(_each(name, limit, m) for name, limit in limits.items())))
+    positions = _each("start", start, m)
+    _refuse_nonsense(goals, knobs, positions)
+    loop = SimulatedLoop(law, knobs, positions, every)
     # One stream after another, so that a disturbance more leaves those before it the noise that they had.
     noise = np.random.default_rng(seed).standard_normal((plant.draws, ticks)).T.tolist()
     state, rows = plant.init(), []
@@ -107,15 +110,34 @@ def _refuse_misfits(law: Law, plant: AnyPlant, ticks: int, every: int) -> None:
         )
         raise ValueError(msg)
     if min(ticks, every) < 1:
-        msg = f"ticks and every must be at least 1; got {ticks} and {every}. Run one tick or more."
+        msg = f"ticks and every must be at least 1; got {ticks} and {every}. Run one tick or more, decide every one."
         raise ValueError(msg)
+
+
+def _refuse_nonsense(goals: tuple[Goal, ...], knobs: tuple[Knob, ...], start: Vector) -> None:
+    if not all(isinstance(goal, Profile) or math.isfinite(goal) for goal in goals):
+        msg = f"A simulated setpoint must be finite; got {goals}. Leave it out for a law that needs none."
+        raise ValueError(msg)
+    for knob, position in zip(knobs, start, strict=True):
+        if not (knob.low < knob.high and knob.slew > 0 and knob.quantum >= 0):
+            msg = (
+                f"A simulated knob must have low below high, a positive slew and a quantum of 0 or more; got {knob}. "
+                "Leave a limit out that is not wanted."
+            )
+            raise ValueError(msg)
+        if not (math.isfinite(position) and knob.low <= position <= knob.high):
+            msg = (
+                f"A simulated knob must start within its limits, as in a training run; got start={position} outside "
+                f"[{knob.low}, {knob.high}]. Start it inside, or widen the limits."
+            )
+            raise ValueError(msg)
 
 
 def _each(name: str, given: Any, count: int) -> tuple[Any, ...]:
     """Return `given` once for every reading or knob."""
-    if not isinstance(given, tuple):
+    if isinstance(given, (Real, Profile)):
         return (given,) * count
-    if len(given) != count:
+    if not isinstance(given, tuple) or len(given) != count:
         msg = f"{name} must be one number or a tuple of {count}; got {given}. Give one a reading or a knob."
         raise ValueError(msg)
     return given

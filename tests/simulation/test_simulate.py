@@ -87,8 +87,26 @@ def test_what_does_not_fit_is_refused() -> None:
         simulate(law, FirstOrder(), ticks=5)
     with pytest.raises(ValueError, match=r"low must be one number or a tuple of 1; got \(0.0, 1.0\)"):
         simulate(law, FirstOrder(), ticks=5, setpoint=0.0, low=(0.0, 1.0))
+    with pytest.raises(ValueError, match=r"setpoint must be one number or a tuple of 1; got \[0.0\]"):
+        simulate(law, FirstOrder(), ticks=5, setpoint=[0.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be at least 1; got 0 and 1"):
         simulate(law, FirstOrder(), ticks=0, setpoint=0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"setpoint": math.nan}, r"setpoint must be finite; got \(nan,\)"),
+        ({"low": 1.0, "high": 1.0}, r"low below high.*got Knob\(low=1.0, high=1.0"),
+        ({"slew": 0.0}, r"a positive slew.*slew=0.0"),
+        ({"quantum": -1.0}, r"a quantum of 0 or more; got .*quantum=-1.0"),
+        ({"start": math.inf}, r"start within its limits.*got start=inf outside \[-inf, inf\]"),
+        ({"start": 2.0, "high": 1.0}, r"start within its limits.*got start=2.0 outside \[-inf, 1.0\]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        simulate(PID(gain=1), FirstOrder(), ticks=5, **{"setpoint": 0.0, **options})
 
 
 def test_the_setpoint_may_follow_a_course_or_be_absent() -> None:
