@@ -117,7 +117,7 @@ def _plot(rows: Rows, name: str) -> str:
 def _table(summaries: list[LoopSummary]) -> str:
     names = ("Loop", "Knob", "From", "To", "Least", "Greatest", "At a limit", "Held", "Decisions")
     body = table(names, [row for index, summary in enumerate(summaries) for row in _rows(summary, index)])
-    return f"<section>{body}</section>" if body else ""
+    return f"<section><h2>Knobs</h2>{body}</section>" if body else ""
 
 
 def _rows(summary: LoopSummary, index: int) -> list[list[Cell]]:
