@@ -47,7 +47,8 @@ class ExtremumSeeking(Law):
 
     The amplitude falls from `amplitudes` to `final` of it with the time constant `decay`, which sets both how far the
     knobs swing and how fast they walk. A knob that a limit or something else moved is taken from where it is, so that
-    at a limit its probe finds room inside. A pause counts as one common period at most.
+    at a limit its probe finds room inside. A pause counts as one common period at most, a
+    hold not at all.
 
     Attributes:
         amplitudes: of the probes in the knobs' coordinates, one a knob, the first frequency the slowest.
@@ -100,14 +101,15 @@ class ExtremumSeeking(Law):
         reading, admitted = bounded(given.readings[0]), tuple(map(bounded, given.admitted))
         if state.command is None:
             return Decision(admitted, state._replace(mean=reading, command=admitted), {})
-        share = -math.expm1(-given.elapsed / self.common_period)
+        free = given.elapsed - given.held
+        share = -math.expm1(-free / self.common_period)
         deviation = reading - state.mean
         power = state.power + share * (deviation * deviation - state.power)
         heard = self._probes(state.ticks - self.delay)
         correlation = tuple(c + share * (deviation * s - c) for c, s in zip(state.correlation, heard, strict=True))
         slopes = tuple(_normalised(c, power) for c in correlation)
         before, ticks = self._swings(state.ticks), state.ticks + given.elapsed
-        stride = (1 if self.maximize else -1) * self.speed * min(1.0, (given.elapsed - given.held) / self.common_period)
+        stride = (1 if self.maximize else -1) * self.speed * min(1.0, free / self.common_period)
         # The centre that the knob's position, wherever it came from, stands for; then one step of the walk.
         centres = tuple(
             bounded(position - swing + stride * amplitude * slope)

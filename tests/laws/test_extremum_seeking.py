@@ -131,6 +131,17 @@ def test_starts_without_a_bump_and_takes_a_moved_knob_from_where_it_is() -> None
     assert third.command[0] == pytest.approx(-7.0, abs=0.11)
 
 
+def test_a_hold_teaches_it_nothing() -> None:
+    law = ExtremumSeeking(amplitudes=(0.1,), period=8)
+    state, knob = law.init(), 0.0
+    for tick in range(50):
+        (knob,), state, terms = law.update(state, Input(((knob - 1) ** 2,), (), (knob,), (tick == 0,), 1))
+    seen = Input(((knob - 1) ** 2,), (), (knob,), (False,), 1)
+    plain, held = (law.update(state, each).terms for each in (seen, seen._replace(elapsed=8001, held=8000)))
+    assert plain["slope0"] == held["slope0"] == pytest.approx(terms["slope0"], abs=0.3)
+    assert plain["centre0"] == held["centre0"]
+
+
 def test_refuses_what_would_not_probe() -> None:
     with pytest.raises(ValidationError, match="amplitudes must be positive"):
         ExtremumSeeking(amplitudes=(0.1, 0.0), period=8)
