@@ -117,10 +117,12 @@ class Disturbed(AnyPlant):
     def _each(self, state: DisturbedState, noise: Vector) -> Iterator[tuple[int, int, Any, Vector]]:
         """Yield disturbance by number, channel, state and normal numbers."""
         first = self.plant.draws
-        for i, disturbance in enumerate(self.disturbances):
-            for channel, own in zip(self._channels(disturbance), state.disturbances[i], strict=True):
-                yield i, channel, own, noise[first : first + disturbance.draws]
-                first += disturbance.draws
+        for i, (disturbance, states) in enumerate(zip(self.disturbances, state.disturbances, strict=True)):
+            draws = disturbance.draws
+            # One state for each of its channels, which are all from 0 on, or one.
+            for channel, own in enumerate(states, start=disturbance.channel or 0):
+                yield i, channel, own, noise[first : first + draws]
+                first += draws
 
     def _channels(self, disturbance: Disturbance) -> range | tuple[int]:
         return range(self._count(disturbance)) if disturbance.channel is None else (disturbance.channel,)
