@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from homeostat.dynamics.fit import ROUNDING, Interval
+from homeostat.dynamics.fit import Interval
 from homeostat.dynamics.model import ARXModel
+from homeostat.dynamics.problem import ROUNDING
 from homeostat.dynamics.recording import Recording
 from homeostat.errors import AnalysisError
 

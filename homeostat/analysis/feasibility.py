@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from homeostat.dynamics.fit import Model
-from homeostat.dynamics.model import IntegratorModel
+from homeostat.dynamics.model import IntegratorModel, Model
 
 
 class Feasibility(NamedTuple):

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from homeostat.analysis.stability import margins
 from homeostat.dynamics.design import Rule, design
-from homeostat.dynamics.fit import Fit, Model
+from homeostat.dynamics.fit import Fit
 from homeostat.dynamics.identification import identify
 from homeostat.dynamics.margins import Margins
+from homeostat.dynamics.model import Model
 from homeostat.dynamics.recording import Recording
 from homeostat.errors import AnalysisError
 from homeostat.laws import PID
@@ -44,7 +45,7 @@ def tune(
     every: int | None = None,
     closed_loop_time: float | None = None,
     damping: float = 0.7,
-    log_error: bool = False,
+    log_error: bool | None = None,
 ) -> Tuning:
     """Return a PID for a plant, with its predicted margins.
 
@@ -55,22 +56,24 @@ def tune(
     Args:
         source: a model, a fit by `identify`, or a `Recording`, which is identified first.
         rule: one of the above.
-        every: ticks between two decisions; by default those of the recording, 10 for a model.
+        every: ticks between two decisions; by default those of the recording or fit, 10 for a model.
         closed_loop_time: wanted time constant of the closed loop in ticks; not for "iae".
         damping: of the poles that "pole_placement" places.
-        log_error: for a model of the reading's logarithm (`Recording` with `log_reading`).
+        log_error: whether the PID compares logarithms, as a model of the reading's logarithm asks; by default as the
+            recording or fit says (`log_reading`), False for a model.
 
     Raises:
         AnalysisError: the recording does not hold a model, the rule cannot serve this plant, or the loop would be
             fragile (Ms above 2.5), or unstable on a plant that the data allow.
     """
-    if every is None:
-        every = source.every if isinstance(source, Recording) else USUAL_EVERY
     fit = identify(source) if isinstance(source, Recording) else source if isinstance(source, Fit) else None
     model = source if isinstance(source, Model) else fit.model if fit else None
     if model is None:
         msg = f"tune must be given a model, a Fit or a Recording; got {type(source).__name__}. Use Recording.of."
         raise AnalysisError(msg)
+    if every is None:
+        every = fit.every if fit else USUAL_EVERY
+    log_error = _logarithmic(fit, log_error)
     plausible = fit.plausible if fit else ()
     gains = design(
         model, rule=rule, every=every, closed_loop_time=closed_loop_time, damping=damping, plausible=plausible
@@ -91,3 +94,20 @@ def tune(
         )
         raise AnalysisError(msg)
     return Tuning(law, every, model, expected, fit)
+
+
+def _logarithmic(fit: Fit | None, wanted: bool | None) -> bool:
+    """Return whether errors are logarithms.
+
+    Raises:
+        AnalysisError: they were wanted otherwise than they were recorded.
+    """
+    if fit is None or wanted is None:
+        return fit.log_reading if fit else bool(wanted)
+    if wanted != fit.log_reading:
+        msg = (
+            f"log_error must be as the readings were recorded, {fit.log_reading}; got {wanted}. "
+            f"Leave it out, or take the Recording with log_reading={wanted}."
+        )
+        raise AnalysisError(msg)
+    return wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from homeostat.dynamics.fit import Model
+from homeostat.dynamics.model import Model
 from homeostat.dynamics.optimal import least_error
 from homeostat.dynamics.rules import Gains, SimpleRule, gains
 from homeostat.errors import AnalysisError

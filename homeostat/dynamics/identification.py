@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from homeostat.dynamics.fit import SHAPES, Fit, fit
+from homeostat.dynamics.fit import Fit, fit
 from homeostat.dynamics.grid import Grid
+from homeostat.dynamics.problem import SHAPES
 from homeostat.dynamics.recording import Recording
 from homeostat.errors import AnalysisError
 
@@ -25,7 +27,8 @@ MOST_STEPS = 100_000
 def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
     """Find the plant's model in a recording.
 
-    Works on data of an experiment and on those of a loop at work. What a controller without changes of setpoint
+    Works on data of an experiment and on those of a loop at work. A reading that wanders by itself, as most do while a
+    model learns, is judged by its steps from one decision to the next. What a controller without changes of setpoint
     or disturbance records is mostly its own answer to noise; such data are refused, or give wide intervals.
 
     Args:
@@ -37,11 +40,12 @@ def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
         AnalysisError: too few readings, a knob or a reading at rest, or no response that stands out of the noise.
     """
     grid = _excited(recording)
-    fits = [fit(grid, name) for name in (SHAPES if structure == "auto" else (structure,))]
+    fits = _fits(grid, tuple(SHAPES) if structure == "auto" else (structure,))
     best = min(fits, key=lambda each: each.criterion)
     # Data that hardly tell two structures apart leave both plausible.
     near = [each for each in fits if each is not best and each.criterion - best.criterion < WORSE]
-    best = best._replace(plausible=sum(((each.model, *each.plausible) for each in near), best.plausible))
+    plausible = sum(((each.model, *each.plausible) for each in near), best.plausible)
+    best = best._replace(plausible=plausible, every=recording.every, log_reading=recording.log_reading)
     if best.doubt > DOUBT:
         msg = (
             f"The knob's effect must stand out of the noise; got one that explains {100 * best.explained:.0f} % of the "
@@ -50,6 +54,17 @@ def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
         )
         raise AnalysisError(msg)
     return best
+
+
+def _fits(grid: Grid, shapes: Sequence[str]) -> list[Fit]:
+    """Return a fit of each shape, all of a reading that drifts if that is much the better."""
+    fits = {name: fit(grid, name) for name in shapes}
+    best = min(fits, key=lambda name: fits[name].criterion)
+    drifting = fit(grid, best, drifts=True)
+    # Of noise alone a controller's answer makes differences as small as the noise itself.
+    if drifting.criterion > fits[best].criterion - WORSE:
+        return list(fits.values())
+    return [drifting, *(fit(grid, name, drifts=True) for name in shapes if name != best)]
 
 
 def _excited(recording: Recording) -> Grid:

@@ -155,6 +155,9 @@ class IntegratorModel(DelayedModel):
         return (0.0,)
 
 
+Model = FirstOrderModel | SecondOrderModel | IntegratorModel
+
+
 class ARXModel(PlantModel):
     """The next reading is a weighted sum of the last readings and knob positions, a constant and noise.
 

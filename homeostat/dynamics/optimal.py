@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from homeostat.dynamics.fit import Model
 from homeostat.dynamics.margins import FILTER, response
-from homeostat.dynamics.model import Pulse
+from homeostat.dynamics.model import Model, Pulse
 from homeostat.dynamics.rules import Gains, gains, reduce
 from homeostat.errors import AnalysisError
 

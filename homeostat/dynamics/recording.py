@@ -33,15 +33,17 @@ class Recording(NamedTuple):
         tick: when; increases strictly.
         reading: what was measured; not finite where nothing was.
         knob: position from this tick until the next, in the actuator's coordinate.
+        log_reading: whether `reading` is a logarithm.
     """
 
     tick: Array
     reading: Array
     knob: Array
+    log_reading: bool = False
 
     @classmethod
-    def of(cls, tick: ArrayLike, reading: ArrayLike, knob: ArrayLike) -> Self:
-        """Check and copy arrays.
+    def of(cls, tick: ArrayLike, reading: ArrayLike, knob: ArrayLike, *, log_reading: bool = False) -> Self:
+        """Check and copy arrays; with `log_reading` the readings are logarithms.
 
         Raises:
             AnalysisError: of different lengths, ticks that do not increase, or a knob that is nowhere.
@@ -57,7 +59,7 @@ class Recording(NamedTuple):
         if not np.all(np.isfinite(columns[2])):
             msg = "Knob positions must be finite; got some that are not. Positions at 0 have no logarithm."
             raise AnalysisError(msg)
-        return cls(*columns)
+        return cls(columns[0], columns[1], columns[2], log_reading)
 
     @classmethod
     def from_columns(
@@ -91,7 +93,7 @@ class Recording(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             readings = np.log(readings) if log_reading else readings
             knobs = np.log(knobs) if scale == "log" else knobs
-        return cls.of(ticks[last], readings[last], knobs[last])
+        return cls.of(ticks[last], readings[last], knobs[last], log_reading=log_reading)
 
     @classmethod
     def from_run(cls, run: RecordedRun, loop: str, *, reading: int = 0, knob: int = 0) -> Self:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from homeostat.dynamics.fit import Model
-from homeostat.dynamics.model import IntegratorModel, SecondOrderModel
+from homeostat.dynamics.model import IntegratorModel, Model, SecondOrderModel
 from homeostat.errors import AnalysisError
 
 SimpleRule = Literal["simc", "simc_pid", "lambda", "pole_placement"]

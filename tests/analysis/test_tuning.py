@@ -83,13 +83,13 @@ def test_pole_placement_puts_poles_where_it_was_told():
 
 
 def test_iae_beats_the_simple_rules_and_keeps_its_robustness():
-    for model, plant in [(MODEL, PLANT)]:
-        errors = {}
-        for rule in ("iae", "simc", "lambda"):
-            law = tune(model, rule=rule, every=1).law
-            errors[rule] = np.abs(1 - simulate(law, plant, ticks=400, setpoint=1.0).reading).sum()
-        assert errors["iae"] < errors["simc"] < errors["lambda"]
-    assert tune(MODEL, every=1).margins.sensitivity <= 1.8 * 1.01
+    found = {rule: tune(MODEL, rule=rule, every=1) for rule in RULES}
+    errors = {
+        rule: np.abs(1 - simulate(each.law, PLANT, ticks=400, setpoint=1.0).reading).sum()
+        for rule, each in found.items()
+    }
+    assert errors["iae"] < errors["simc"] < errors["lambda"]
+    assert found["iae"].margins.sensitivity <= 1.8 * 1.01
 
 
 def test_a_recording_is_identified_first_and_tells_the_period():
@@ -98,10 +98,19 @@ def test_a_recording_is_identified_first_and_tells_the_period():
     assert found.fit is not None
     assert found.model == found.fit.model
     assert found.model.gain == pytest.approx(-2.0, rel=0.05)
-    again = tune(found.fit, every=4)
-    assert again.law == found.law
-    assert tune(found.fit, every=4, log_error=True).law.log_error
-    assert tune(MODEL).every == 10
+    again = tune(found.fit)
+    assert (again.law, again.every) == (found.law, 4)
+    assert tune(MODEL, rule="simc").every == 10
+
+
+def test_the_recording_says_whether_errors_are_logarithms():
+    recording = excited(MODEL, noise=0.02)
+    fit = identify(recording._replace(log_reading=True), structure="first_order")
+    assert tune(fit, rule="simc").law.log_error
+    assert tune(MODEL, rule="simc", log_error=True).law.log_error
+    assert not tune(MODEL, rule="simc").law.log_error
+    with pytest.raises(AnalysisError, match="log_error must be as the readings were recorded, True; got False"):
+        tune(fit, rule="simc", log_error=False)
 
 
 def test_what_cannot_be_vouched_for_is_refused():
@@ -130,8 +139,8 @@ def test_a_plant_that_is_known_too_badly_is_refused():
 def test_what_the_data_leave_open_is_minded():
     fit = identify(excited(MODEL, noise=0.45))
     bold, careful = (
-        max(margins(tune(source, every=1).law, other, every=1).sensitivity for other in fit.plausible)
-        for source in (fit.model, fit)
+        max(margins(law, other, every=1).sensitivity for other in fit.plausible)
+        for law in (tune(source, every=1).law for source in (fit.model, fit))
     )
     # The numerical search sees Ms on a grid of frequencies.
     assert careful < 2.2 * 1.05 < bold

