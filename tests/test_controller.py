@@ -41,7 +41,7 @@ def test_use_before_attach_says_what_to_do(use):
     training = Training()
     homeostat.attach(training.model, training.optimizer)
     homeostat.detach()
-    with pytest.raises(HomeostatError, match="must be used while attached"):
+    with pytest.raises(HomeostatError, match="must be used between attach and detach"):
         use(homeostat)
 
 
@@ -126,7 +126,7 @@ def test_a_detach_that_fails_somewhere_does_the_rest_and_says_the_first_error():
     assert not training.optimizer._optimizer_step_pre_hooks
     assert [sink.closed for sink in sinks] == [True, True]
     assert [sink.entries[-1].text for sink in sinks] == ["detached", "detached"]
-    with pytest.raises(HomeostatError, match="must be used while attached"):
+    with pytest.raises(HomeostatError, match="must be used between attach and detach"):
         homeostat.detach()
     Homeostat(WATCH).attach(training.model, training.optimizer).detach()
 

@@ -340,7 +340,7 @@ def test_a_running_system_tells_its_vitals_and_records_them(tmp_path):
     assert run_vitals(run).loops == now.loops
     with pytest.raises(ValueError, match="the last 20 decisions or more; got last=19"):
         run_vitals(run, last=19)
-    with pytest.raises(HomeostatError, match=r"Homeostat\.vitals must be used while attached"):
+    with pytest.raises(HomeostatError, match=r"Homeostat\.vitals must be used between attach and detach"):
         homeostat.vitals()
 
 
