@@ -52,10 +52,17 @@ def identify_arx(
     biases its poles towards 0 where noise is large.
 
     Raises:
-        AnalysisError: too few readings in a row, or a knob that does not excite the plant.
+        AnalysisError: orders below 1 or another criterion, too few readings in a row, or a knob that does not excite
+            the plant.
 
     Source: L. Ljung, System Identification, 1999, sections 4.2, 7.3 and 16.4.
     """
+    if min(past, drive, delay) < 1 or criterion not in {"aic", "bic"}:
+        msg = (
+            "past, drive and delay must be at least 1 and criterion 'aic' or 'bic'; "
+            f"got {past}, {drive}, {delay} and {criterion!r}. Leave them out for the usual ones."
+        )
+        raise AnalysisError(msg)
     ends = _usable(recording, max(past, drive + delay - 1))
     most = past + drive + 1
     if len(ends) < 3 * most:

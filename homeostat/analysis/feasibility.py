@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from homeostat.dynamics.model import IntegratorModel, Model
+from homeostat.errors import AnalysisError
 
 
 class Feasibility(NamedTuple):
@@ -31,11 +32,17 @@ def feasibility(model: Model, setpoint: float, *, low: float, high: float) -> Fe
     """Tell whether `setpoint` can be held by a knob between `low` and `high`, in the actuator's coordinate.
 
     A self-regulating plant rests at offset + gain knob. An integrator can be brought anywhere, and held there, if
-    its balance lies strictly between the limits; else it runs to one side.
+    its balance lies strictly between the limits; else it runs to one side. Of a log-scaled knob give the limits'
+    logarithms, of a model with `log_reading` the setpoint's.
+
+    Raises:
+        AnalysisError: the limits are in the wrong order, or something is not a number.
     """
-    if low >= high:
-        msg = f"low must be below high; got {low:g} and {high:g}. Swap or widen them."
-        raise ValueError(msg)
+    if not low < high or math.isnan(setpoint):
+        msg = (
+            f"low must be below high, setpoint a number; got {low:g}, {high:g} and {setpoint:g}. Swap or widen limits."
+        )
+        raise AnalysisError(msg)
     if isinstance(model, IntegratorModel):
         knob = model.balance if model.slope else math.nan
         reached = (-math.inf, math.inf) if low < knob < high else (math.nan, math.nan)

@@ -24,9 +24,10 @@ def margins(law: Law, model: PlantModel, *, every: int) -> Margins:
         every: ticks between two decisions.
 
     Raises:
-        AnalysisError: the law is not linear.
+        AnalysisError: the law is not linear, or `every` is less than 1 or not the model's.
     """
-    return margins_of(series(law_pulse(law, every), model.pulse(every)), every)
+    plant = model.pulse(every)
+    return margins_of(series(law_pulse(law, every), plant), every)
 
 
 def law_pulse(law: Law, every: int) -> Pulse:

@@ -29,7 +29,8 @@ def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
 
     Works on data of an experiment and on those of a loop at work. A reading that wanders by itself, as most do while a
     model learns, is judged by its steps from one decision to the next. What a controller without changes of setpoint
-    or disturbance records is mostly its own answer to noise; such data are refused, or give wide intervals.
+    records is its own answer to noise: such data are refused where the noise is white or drifts, but coloured noise can
+    pass for a plant that is the controller's inverse.
 
     Args:
         recording: what happened.
@@ -37,8 +38,12 @@ def identify(recording: Recording, *, structure: Structure = "auto") -> Fit:
             criterion.
 
     Raises:
-        AnalysisError: too few readings, a knob or a reading at rest, or no response that stands out of the noise.
+        AnalysisError: no such structure, too few readings, a knob or a reading at rest, or no response that stands out
+            of the noise.
     """
+    if structure != "auto" and structure not in SHAPES:
+        msg = f"structure must be one of auto, {', '.join(SHAPES)}; got {structure!r}. Choose one."
+        raise AnalysisError(msg)
     grid = _excited(recording)
     fits = _fits(grid, tuple(SHAPES) if structure == "auto" else (structure,))
     best = min(fits, key=lambda each: each.criterion)

@@ -24,6 +24,17 @@ class Pulse(NamedTuple):
     denominator: Array
 
 
+def check_period(every: int) -> None:
+    """Refuse what is no number of ticks between two decisions.
+
+    Raises:
+        AnalysisError: it is less than 1.
+    """
+    if not every >= 1:
+        msg = f"every must be at least 1 tick; got {every}. Give the loop's own."
+        raise AnalysisError(msg)
+
+
 class PlantModel(Part):
     """Answers deviations of a knob with deviations of a reading. Times are in ticks; the knob is in its coordinate."""
 
@@ -32,7 +43,7 @@ class PlantModel(Part):
         """Return the transfer from the knob, held between decisions, to the reading at decisions `every` ticks apart.
 
         Raises:
-            AnalysisError: the model holds at another period only.
+            AnalysisError: `every` is less than 1, or the model holds at another period only.
         """
 
 
@@ -60,6 +71,7 @@ class DelayedModel(PlantModel):
 
     def pulse(self, every: int) -> Pulse:
         """Return the transfer at period `every`."""
+        check_period(every)
         whole, part = divmod(self.dead_time, every)
         denominator = np.array([1.0])
         for pole in np.exp(np.array(self.poles) * every):

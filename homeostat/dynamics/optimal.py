@@ -49,8 +49,8 @@ def least_error(model: Model, *, every: int = 1, plausible: Sequence[Model] = ()
         trials = best * np.exp(spread * rng.standard_normal((100, 3)))
     if not np.isfinite(error):
         msg = (
-            f"A controller must be safe on every plant that the data allow; got none among {len(others)} plausible "
-            "models. Record for longer, or move the knob further."
+            f"A controller must be safe on every plant that the data allow; got none for {1 + len(others)} models. "
+            "Record for longer, or move the knob further."
         )
         raise AnalysisError(msg)
     return Gains(*map(float, best))

@@ -81,8 +81,11 @@ class Recording(NamedTuple):
             knob: which actuator of a coupled loop.
 
         Raises:
-            AnalysisError: there are no such columns.
+            AnalysisError: there are no such columns, or no such scale.
         """
+        if scale not in {"linear", "log"}:
+            msg = f"scale must be 'linear' or 'log'; got {scale!r}. Take the actuator's."
+            raise AnalysisError(msg)
         wanted = ("tick", f"reading.{reading}", f"delivered.{knob}")
         if missing := [name for name in wanted if name not in columns]:
             msg = f"A loop's columns must hold {', '.join(wanted)}; got none called {missing[0]}. Use `Trace.loop`."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from homeostat.dynamics.model import IntegratorModel, Model, SecondOrderModel
+from homeostat.dynamics.model import IntegratorModel, Model, SecondOrderModel, check_period
 from homeostat.errors import AnalysisError
 
 SimpleRule = Literal["simc", "simc_pid", "lambda", "pole_placement"]
@@ -42,8 +42,9 @@ def reduce(model: Model, every: int) -> Reduced:
     A swinging plant counts as two equal lags with the same sum (2 damping T).
 
     Raises:
-        AnalysisError: the plant does not answer its knob.
+        AnalysisError: the plant does not answer its knob, or `every` is less than 1.
     """
+    check_period(every)
     delay = model.dead_time + every / 2
     if isinstance(model, IntegratorModel):
         found = Reduced(model.slope, math.inf, delay)

@@ -62,6 +62,12 @@ def test_units_do_not_matter():
     assert second.drive == pytest.approx([b * 1e50 for b in first.drive])
 
 
+@pytest.mark.parametrize("wrong", [{"past": 0}, {"delay": 0}, {"criterion": "cic"}])
+def test_orders_and_criteria_that_do_not_exist_are_refused(wrong):
+    with pytest.raises(AnalysisError, match="past, drive and delay must be at least 1"):
+        identify_arx(record(), **wrong)
+
+
 @pytest.mark.parametrize(
     ("recording", "message"),
     [

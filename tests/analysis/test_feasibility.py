@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.analysis import FirstOrderModel, IntegratorModel, feasibility
+from homeostat.errors import AnalysisError
 from homeostat.laws import PID
 from homeostat.simulation import FirstOrder, simulate
 
@@ -40,5 +41,6 @@ def test_a_plant_without_gain_holds_one_reading():
 
 
 def test_limits_in_the_wrong_order_are_refused():
-    with pytest.raises(ValueError, match="low must be below high"):
-        feasibility(IntegratorModel(slope=1.0), 0.0, low=1.0, high=1.0)
+    for setpoint, low in ((0.0, 1.0), (0.0, math.nan), (math.nan, 0.0)):
+        with pytest.raises(AnalysisError, match="low must be below high"):
+            feasibility(IntegratorModel(slope=1.0), setpoint, low=low, high=1.0)

@@ -92,6 +92,11 @@ def test_the_wrong_sign_is_unstable():
     assert not margins(PID(gain=-0.5, integral_time=10), MODELS[0], every=1).stable
 
 
+def test_no_period_is_refused():
+    with pytest.raises(AnalysisError, match="every must be at least 1 tick; got 0"):
+        margins(LAWS[1], MODELS[0], every=0)
+
+
 def test_a_law_that_is_not_linear_is_refused():
     with pytest.raises(AnalysisError, match="must be asked of PID, EMA, Affine or a Chain of them; got Threshold"):
         margins(Threshold(low=0, high=1, above=0, below=1), MODELS[0], every=1)

@@ -122,6 +122,12 @@ def test_what_cannot_be_vouched_for_is_refused():
         tune(MODEL, closed_loop_time=5.0)
     with pytest.raises(AnalysisError, match="faster than the plant's own"):
         tune(MODEL, rule="pole_placement", every=1, closed_loop_time=200.0)
+    with pytest.raises(AnalysisError, match=r"rule must be one of iae, simc, .*; got 'ziegler'"):
+        tune(MODEL, rule="ziegler")
+    with pytest.raises(AnalysisError, match="every must be at least 1 tick; got 0"):
+        tune(MODEL, every=0)
+    with pytest.raises(AnalysisError, match="closed_loop_time must be positive and finite; got 0"):
+        tune(MODEL, rule="simc", closed_loop_time=0.0)
     with pytest.raises(AnalysisError, match="must be given a model, a Fit or a Recording; got PID"):
         tune(PID(gain=1.0))
 

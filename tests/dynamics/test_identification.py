@@ -132,6 +132,11 @@ def test_noise_that_does_not_drift_is_not_taken_for_it():
     assert not identify(excited(PLANTS[0], noise=0.5)).drifts
 
 
+def test_a_structure_that_does_not_exist_is_refused():
+    with pytest.raises(AnalysisError, match=r"structure must be one of auto, .*; got 'third'"):
+        identify(excited(PLANTS[0]), structure="third")
+
+
 @pytest.mark.parametrize(
     ("recording", "message"),
     [

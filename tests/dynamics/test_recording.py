@@ -51,6 +51,11 @@ def test_nonsense_is_refused(columns, message):
         Recording.of(*columns)
 
 
+def test_a_scale_that_does_not_exist_is_refused():
+    with pytest.raises(AnalysisError, match="scale must be 'linear' or 'log'; got 'ln'"):
+        Recording.from_columns(COLUMNS, scale="ln")
+
+
 def test_columns_must_be_there():
     with pytest.raises(AnalysisError, match=r"none called reading\.1"):
         Recording.from_columns(COLUMNS, scale="linear", reading=1)
