@@ -277,7 +277,10 @@ class Homeostat:
 
     def _attached(self, what: str) -> Engine:
         if self._engine is None:
-            msg = f"Homeostat.{what} must be used between attach and detach; got it outside. Call attach(model, optimizer) first."
+            msg = (
+                f"Homeostat.{what} must be used between attach and detach; got it outside. "
+                "Call attach(model, optimizer) first."
+            )
             raise HomeostatError(msg)
         return self._engine
 
