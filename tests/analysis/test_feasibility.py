@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.analysis import FirstOrderModel, IntegratorModel, feasibility
@@ -11,6 +11,7 @@ from homeostat.laws import PID
 from homeostat.simulation import FirstOrder, simulate
 
 
+@settings(max_examples=30)
 @given(st.floats(-5, 5).filter(lambda g: abs(g) > 0.1), st.floats(-3, 3), st.floats(-8, 8))
 def test_what_is_feasible_is_reached_and_nothing_else(gain, offset, setpoint):
     model = FirstOrderModel(gain=gain, time_constant=5, offset=offset)
