@@ -168,7 +168,7 @@ def test_a_loop_that_does_not_fit_is_refused_and_leaves_nothing(loop, says):
     with pytest.raises(AttachError, match=says):
         homeostat.attach(training.model, training.optimizer)
     assert inventory(training) == before
-    with pytest.raises(HomeostatError, match="while attached"):
+    with pytest.raises(HomeostatError, match="between attach and detach"):
         homeostat.observe(loss=1.0)
     training.run(2)
 
