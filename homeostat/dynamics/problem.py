@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from homeostat.dynamics.grid import Grid
 from homeostat.dynamics.model import FirstOrderModel, IntegratorModel, Model, SecondOrderModel
+from homeostat.dynamics.noise import NOISES, WHITE, Noise
 
 Array = NDArray[np.float64]
 
@@ -51,46 +52,41 @@ SHAPES = {
 class Problem:
     """The residuals of one shape of model on one recording, as a function of its nonlinear parameters.
 
-    Where the reading `drifts`, all is of its steps from one to the next: a random walk is white there.
+    All is of the noise's innovations, which are white; of white noise those are the readings themselves.
     """
 
-    def __init__(self, grid: Grid, shape: Shape, *, drifts: bool = False) -> None:
-        self.grid, self.shape, self.drifts = grid, shape, drifts
-        self.target = self._steps(grid.reading) if drifts else grid.reading
+    def __init__(self, grid: Grid, shape: Shape, *, noise: Noise = WHITE) -> None:
+        self.grid, self.shape, self.noise = grid, shape, noise
+        self.target = self._white(grid.reading)
         self._trials = _trials(grid, shape)
         # Simplex steps may go anywhere; the box keeps exponentials finite.
         self._low, self._high = np.min(self._trials, axis=0) - 1.0, np.max(self._trials, axis=0) + 1.0
         self._low[-1] = 0.0
 
-    def _steps(self, levels: Array) -> Array:
-        """Return differences; those over a gap count less, since a random walk goes further there."""
-        gaps = np.diff(self.grid.times)
-        return np.asarray(np.diff(levels, axis=0).T * np.sqrt(np.median(gaps) / gaps)).T
-
-    def _others(self, p: Array, drifts: bool) -> Array:
-        """Return what readings are made of without the knob: a fading start and a constant, or steps of a line."""
-        unit = self.shape.unit(p)
-        times, step = self.grid.times, unit.step_response(self.grid.times)
-        start = [times if isinstance(unit, IntegratorModel) else 1 - step]
-        if not drifts:
-            return np.column_stack((*start, np.ones_like(step)))
-        return self._steps(np.column_stack(start if isinstance(unit, IntegratorModel) else (*start, times)))
+    def _white(self, levels: Array) -> Array:
+        return levels if self.noise == WHITE else self.noise.whiten(levels, self.grid.gaps)
 
     def columns(self, p: Array) -> Array:
         """Return the answer to the knob, and what else the target is made of."""
-        answer = self.grid.response(self.shape.unit(p))
-        return np.column_stack((self._steps(answer) if self.drifts else answer, self._others(p, self.drifts)))
+        return self._white(self._levels(p, self.noise))
+
+    def _levels(self, p: Array, noise: Noise) -> Array:
+        """Return the answer to the knob, a fading start, and a constant, of which a random walk has a slope instead."""
+        unit, times = self.shape.unit(p), self.grid.times
+        others = [times if isinstance(unit, IntegratorModel) else 1 - unit.step_response(times)]
+        if noise.memory < 1:
+            others.append(np.ones_like(times))
+        elif not isinstance(unit, IntegratorModel):
+            others.append(times)
+        return np.column_stack((self.grid.response(unit), *others))
 
     def project(self, p: Array) -> tuple[Array, Array]:
         """Return the best factors of the columns, and what they leave."""
         return _project(self.target, self.columns(p))
 
-    def without_knob(self, best: Array) -> float:
-        """Return the least mean power that is left without the answer to the knob, whether or not readings drift."""
-        trials = [best, *(p for p in self._trials if p[-1] == 0)]
-        level = [_project(self.grid.reading, self._others(p, drifts=False))[1] for p in trials]
-        steps = [_project(self._steps(self.grid.reading), self._others(p, drifts=True))[1] for p in trials]
-        return min(float(left @ left) / len(left) for left in level + steps)
+    def innovations(self, best: Array) -> dict[Noise, float]:
+        """Return the mean power of innovations beside the answer to the knob, by noise."""
+        return {noise: _power(self.grid, noise, self._levels(best, noise)) for noise in NOISES}
 
     def within(self, p: Array) -> Array:
         """Return the nearest parameters that the recording could show."""
@@ -117,7 +113,7 @@ class Problem:
         grid, linear = self.grid, self.project(p)[0]
         factor, start, rest = (*map(float, linear[:2]), float(linear[-1]))
         unit = self.shape.unit(p)
-        if self.drifts:
+        if self.noise.memory == 1:
             # A random walk is best foretold by where it has got to.
             rest = float(grid.reading[-1] - grid.response(unit)[-1] * linear[0])
         factor *= grid.reading_unit / grid.knob_unit
@@ -172,3 +168,17 @@ def _trials(grid: Grid, shape: Shape) -> list[Array]:
 def _project(target: Array, columns: Array) -> tuple[Array, Array]:
     linear = np.asarray(np.linalg.lstsq(columns, target, rcond=None)[0], dtype=np.float64)
     return linear, target - columns @ linear
+
+
+def _power(grid: Grid, noise: Noise, levels: Array) -> float:
+    """Return the mean power of the innovations that the columns of levels leave of the reading."""
+    white = noise.whiten(np.column_stack((grid.reading, levels)), grid.gaps)
+    left = _project(white[:, 0], white[:, 1:])[1]
+    return float(left @ left) / len(left)
+
+
+def without_knob(grid: Grid) -> float:
+    """Return the least mean power of innovations beside a fading start and a line, whatever the noise's memory."""
+    times, lags = grid.times, np.geomspace(grid.step / 4, 10 * grid.times[-1], 12)
+    starts = [np.column_stack((np.exp(-times / lag), np.ones_like(times), times / times[-1])) for lag in lags]
+    return min(_power(grid, noise, start) for noise in NOISES for start in starts)

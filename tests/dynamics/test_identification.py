@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from homeostat.dynamics.identification import identify
 from homeostat.dynamics.model import FirstOrderModel, IntegratorModel, SecondOrderModel
 from homeostat.dynamics.recording import Recording
 from homeostat.errors import AnalysisError
-from homeostat.laws import PID
+from homeostat.laws import PID, Input
 from homeostat.simulation import FirstOrder, simulate
 from tests.dynamics.experiments import excited
 
@@ -99,13 +100,31 @@ def test_a_loop_at_work_with_a_change_of_setpoint_is_enough():
     assert fit.model.dead_time == pytest.approx(5, abs=1.0)
 
 
-def test_a_loop_that_answers_noise_only_is_refused():
-    for seed in range(2):
-        run = simulate(
-            PID(gain=0.3, integral_time=15), FirstOrder(gain=0.0, noise=1.0), ticks=200, setpoint=0.0, seed=seed
-        )
-        with pytest.raises(AnalysisError, match="must stand out of the noise"):
-            identify(Recording.of(np.arange(200), run.reading, run.delivered))
+@pytest.mark.parametrize(
+    ("memory", "white", "seed"), [(0.0, 0.0, 0), (0.5, 0.0, 1), (0.9, 0.0, 2), (1.0, 0.0, 3), (1.0, 3.0, 4)]
+)
+def test_a_loop_that_answers_noise_only_is_refused(memory, white, seed):
+    """Whatever the noise remembers, the knob has no effect."""
+    rng = np.random.default_rng(seed)
+    noise = lfilter([1.0], [1.0, -memory], rng.standard_normal(200)) + white * rng.standard_normal(200)
+    law, knob, knobs = PID(gain=0.3, integral_time=15), 0.0, []
+    state = law.init()
+    for i, reading in enumerate(noise.tolist()):
+        (knob,), state, _ = law.update(state, Input((reading,), (0.0,), (knob,), (i == 0,), 1))
+        knobs.append(knob)
+    with pytest.raises(AnalysisError, match=r"must stand out of the noise.*but answers the reading\. Change the setp"):
+        identify(Recording.of(range(200), noise, knobs))
+
+
+@pytest.mark.parametrize("memory", [0.5, 0.9])
+def test_under_noise_with_a_memory_a_step_still_finds_the_plant(memory):
+    knob = (np.arange(200) // 40 % 2).astype(float)
+    pulse = FirstOrderModel(gain=2.0, time_constant=15.0, dead_time=5.0).pulse(1)
+    noise = lfilter([1.0], [1.0, -memory], 0.1 * np.random.default_rng(0).standard_normal(200))
+    reading = lfilter(pulse.numerator, pulse.denominator, knob) + noise
+    fit = identify(Recording.of(range(200), reading, knob), structure="first_order")
+    assert fit.intervals["gain"].low < 2.0 < fit.intervals["gain"].high
+    assert fit.noise == pytest.approx(0.1, rel=0.15)
 
 
 def test_a_reading_that_changes_by_itself_is_not_put_down_to_the_knob():
