@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Why a delivered value is not what the law commanded, or why the law was not asked.
 LIMITS = ("held", "low", "high", "slew", "quantised", "external", "safe", "alarm", "override", "advised")
+
+
+T = TypeVar("T")
 
 
 class Record(NamedTuple):
@@ -172,12 +175,27 @@ class Trace:
 
         `tick`, then for i = 0, 1, ...: `reading.i`, `setpoint.i`, `command.i`, `admitted.i`, `delivered.i`;
         one 0/1 column for each of `LIMITS`, and `term.<name>` for what the law reported.
+
+        Raises:
+            KeyError: no loop of this name has decided.
         """
-        return _columns(row(record) for record in self._records[name])
+        return _columns(row(record) for record in _named(name, self._records, "loop that has decided"))
 
     def metric(self, name: str) -> dict[str, NDArray[np.float64]]:
-        """Columns `tick` and `value` of a metric, oldest first."""
-        return _columns({"tick": metric.tick, "value": metric.value} for metric in self._metrics[name])
+        """Columns `tick` and `value` of a metric, oldest first.
+
+        Raises:
+            KeyError: no metric of this name was recorded.
+        """
+        found = _named(name, self._metrics, "metric that was recorded")
+        return _columns({"tick": metric.tick, "value": metric.value} for metric in found)
+
+
+def _named(name: str, found: Mapping[str, Iterable[T]], what: str) -> Iterable[T]:
+    if name not in found:
+        msg = f"name must be a {what}; got {name!r}. There is: {', '.join(found) or 'none yet'}."
+        raise KeyError(msg)
+    return found[name]
 
 
 def row(record: Record) -> dict[str, float]:

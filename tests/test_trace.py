@@ -96,3 +96,13 @@ def test_every_entry_reaches_every_sink_whatever_the_capacity():
 def test_an_unknown_name_is_a_key_error():
     with pytest.raises(KeyError):
         Trace().loop("nobody")
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_that_are():
+    trace = Trace()
+    trace.append(record(1))
+    trace.append(Metric(1, "loss", 2.0))
+    with pytest.raises(KeyError, match=r"got 'lr'\. There is: a"):
+        trace.loop("lr")
+    with pytest.raises(KeyError, match=r"got 'losses'\. There is: loss"):
+        trace.metric("losses")

@@ -38,7 +38,7 @@ def read_audio(path: str | Path) -> NDArray[np.float32]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"An audio file must exist; got {path}. Correct the path in the manifest.")
+        raise DataError(f"An audio file must exist; got {path}. Correct the path.")
     with path.open("rb") as file:
         return decode_audio(file, name=str(path))
 
