@@ -11,8 +11,8 @@ from hypothesis import given as ranging
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from homeostat.laws import Input, Law, LogIntegrator
-from homeostat.laws.law import Decision
+from benchmarks.peers import LIBRARY_RATE, PublishedKL
+from homeostat.laws import Law, LogIntegrator
 from homeostat.simulation import SimulatedPlant, simulate
 from tests.laws.steps import commands, given
 
@@ -39,21 +39,6 @@ class PenalisedLag(SimulatedPlant):
         return (level - math.expm1(-1 / self.time_constant) * (goal - level), *pending)
 
 
-class AdaptiveKL(Law):
-    """The published rule: beta <- beta (1 + 0.1 clip(y / r - 1, -0.2, 0.2) n / horizon), at n = 256 of 10000."""
-
-    @property
-    def needs_setpoint(self) -> bool:
-        return True
-
-    def init(self) -> tuple[()]:
-        return ()
-
-    def update(self, state: tuple[()], given: Input) -> Decision:
-        clipped = min(max(given.readings[0] / given.setpoints[0] - 1, -0.2), 0.2)
-        return Decision((given.admitted[0] + math.log1p(clipped * 256 / 10_000),), state, {})
-
-
 class Figures(NamedTuple):
     overshoot: float
     settling: int
@@ -68,7 +53,7 @@ def figures(law: Law, plant: SimulatedPlant) -> Figures:
 
 
 def test_with_the_plants_gain_ten_times_off_it_is_ten_times_better_than_the_published_rule() -> None:
-    theirs = figures(AdaptiveKL(), PenalisedLag(gain=10))
+    theirs = figures(PublishedKL(rate=LIBRARY_RATE), PenalisedLag(gain=10))
     ours = figures(LogIntegrator(exponent=-1), PenalisedLag(gain=10))
     # The rule's published-form figures on this plant; the design's, measured elsewhere, are 638 % and 1386.
     assert theirs.overshoot == pytest.approx(6.37, abs=0.01)
@@ -79,7 +64,7 @@ def test_with_the_plants_gain_ten_times_off_it_is_ten_times_better_than_the_publ
 
 @pytest.mark.parametrize("gain", [0.1, 1.0])
 def test_nominally_it_settles_sooner_and_does_not_overshoot(gain: float) -> None:
-    theirs = figures(AdaptiveKL(), PenalisedLag())
+    theirs = figures(PublishedKL(rate=LIBRARY_RATE), PenalisedLag())
     ours = figures(LogIntegrator(exponent=-1), PenalisedLag(gain=gain))
     assert ours.overshoot < 1e-6
     assert ours.settling <= min(theirs.settling, 181)
