@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from homeostat.sinks import read_run
+from tests.system.processes import run_two
 
 WORKER = Path(__file__).with_name("ranks.py")
 
@@ -20,21 +18,7 @@ WORKER = Path(__file__).with_name("ranks.py")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two ranks saw; one start of the processes serves every test."""
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        for worker in workers:
-            _, errors = worker.communicate(timeout=120)
-            assert worker.returncode == 0, errors[-4000:]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
+    run_two(WORKER, folder)
     return [
         {**json.loads((folder / f"{rank}.json").read_text()), "trace": str(folder / "trace.jsonl")} for rank in range(2)
     ]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from torch.distributed import checkpoint
 from torch.optim import AdamW
 
 from homeostat import Homeostat
+from tests.system.processes import run_two
 from tests.system.shards import STEPS, Net, loops, train
 
 WORKER = Path(__file__).with_name("shards.py")
@@ -24,20 +22,7 @@ WORKER = Path(__file__).with_name("shards.py")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left; one start of them serves every test."""
     folder = tmp_path_factory.mktemp("shards")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
-    command = [sys.executable, str(WORKER)]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        for worker in workers:
-            _, errors = worker.communicate(timeout=180)
-            assert worker.returncode == 0, errors[-4000:]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
+    run_two(WORKER, folder)
     return folder
 
 
