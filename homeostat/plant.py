@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -135,6 +135,14 @@ class Plant:
         shown = ", ".join(choices[:8]) + (", ..." if len(choices) > 8 else "") if choices else "none at all"
         msg = f"{glob!r} must match a {what} of {type(self.model).__name__}; got no match. It offers: {shown}."
         raise AttachError(msg)
+
+
+def estimates_rate(group: Mapping[str, Any]) -> bool:
+    """Whether a parameter group is of an optimizer that estimates its own learning rate (Prodigy, D-Adaptation).
+
+    They keep the estimate there as `d`; torch's Adafactor has a `d` too, its clipping threshold.
+    """
+    return "d" in group and ("d0" in group or "growth_rate" in group)
 
 
 def _device_of(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> torch.device:

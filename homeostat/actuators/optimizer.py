@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from homeostat.actuators.actuator import Actuator, Scale
 from homeostat.errors import AttachError
-from homeostat.plant import Plant
+from homeostat.plant import Plant, estimates_rate
 
 Group = dict[str, Any]
 
@@ -72,7 +72,7 @@ class LearningRate(Actuator):
                 raise AttachError(msg)
         memory = _Factor(None if self.groups is None else frozenset(places[i] for i in self.groups))
         for i, group in enumerate(plant.groups):
-            if "d" in group and (self.groups is None or i in self.groups):
+            if estimates_rate(group) and (self.groups is None or i in self.groups):
                 msg = (
                     f"LearningRate must not scale an optimizer that estimates its own rate; got a 'd' in group {i}. "
                     "Leave its rate alone (a factor destroys the estimate), or use AdamW."

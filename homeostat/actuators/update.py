@@ -15,7 +15,7 @@ from homeostat.actuators.limit import LimitActuator
 from homeostat.actuators.sizes import Drift, Sizes
 from homeostat.errors import AttachError
 from homeostat.norms import at_hand, each_norm, local, part_of
-from homeostat.plant import Plant
+from homeostat.plant import Plant, estimates_rate
 
 
 class _Coming(NamedTuple):
@@ -134,7 +134,7 @@ class UpdateLimit(LimitActuator):
         """Check the optimizers; the knob begins at `start`."""
         for optimizer in plant.optimizers:
             name = type(optimizer).__name__
-            if hasattr(optimizer, "eval") or any("d" in group for group in optimizer.param_groups):
+            if hasattr(optimizer, "eval") or any(map(estimates_rate, optimizer.param_groups)):
                 msg = (
                     f"UpdateLimit must have an optimizer that keeps no weights in its state; got {name}, which would "
                     "undo the cut. Limit its learning rate, or use AdamW."

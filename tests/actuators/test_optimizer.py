@@ -128,6 +128,6 @@ def test_coupled_decay_is_part_of_the_gradient_and_left_alone():
 
 def test_an_optimizer_that_estimates_its_rate_is_refused():
     plant = run_of()
-    plant.optimizers[0].param_groups[0]["d"] = 1e-6
+    plant.optimizers[0].param_groups[0].update(d=1e-6, d0=1e-6)
     with pytest.raises(AttachError, match="must not scale an optimizer that estimates its own rate"):
         LearningRate().init(plant)

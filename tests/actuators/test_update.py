@@ -300,7 +300,7 @@ def test_the_default_betas_have_the_bound_of_the_docstring():
 def test_an_optimizer_that_would_undo_the_cut_is_refused(kind):
     plant = run_of(RULES["sgd"])
     if kind == "own rate":
-        plant.optimizers[0].param_groups[0]["d"] = 1e-6
+        plant.optimizers[0].param_groups[0].update(d=1e-6, d0=1e-6)
     else:
         plant.optimizers[0].eval = lambda: None
     with pytest.raises(AttachError, match="must have an optimizer that keeps no weights"):
