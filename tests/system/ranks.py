@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
@@ -21,6 +18,7 @@ from homeostat.laws import PID
 from homeostat.loop import AnyLoop
 from homeostat.observers import GeneralizationGap, Loss, UpdateRatio
 from homeostat.sinks import JsonLines
+from tests.system.processes import serve
 
 STEPS = 12
 NAN_AT = 6
@@ -35,9 +33,6 @@ def loops() -> list[AnyLoop]:
 
 
 def main(rank: int, folder: Path) -> None:
-    # A file serves as the meeting point: no port can be taken. A rank that is left alone gives up.
-    meeting = (folder / "meeting").as_uri()
-    dist.init_process_group("gloo", meeting, timedelta(seconds=60), world_size=2, rank=rank)
     torch.manual_seed(0)
     bare = nn.Sequential(nn.Linear(8, 16), hnn.Dropout(0.1), nn.ReLU(), nn.Linear(16, 1))
     model = DistributedDataParallel(bare)
@@ -79,8 +74,7 @@ def main(rank: int, folder: Path) -> None:
     text = json.dumps(seen).replace("NaN", "null")
     (folder / f"{rank}.json").write_text(text)
     homeostat.detach()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(main)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from homeostat.actuators import ClipNorm, Dial, LearningRate, RotaryBase, Update
 from homeostat.laws import PID, Hold
 from homeostat.loop import AnyLoop
 from homeostat.observers import EffectiveRank, GradientNorm, Loss, OrthogonalityDrift, UpdateRatio
+from tests.system.processes import serve
 
 STEPS = 8
 
@@ -118,12 +117,10 @@ def diverging() -> dict[str, Any]:
 
 
 def main(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", (folder / "meeting").as_uri(), timedelta(seconds=60), world_size=2, rank=rank)
     groups = [dist.new_group([i]) for i in range(2)]
     seen = {"sharded": sharded(folder), "alone": alone(groups[rank]), "diverging": diverging()}
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(main)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from homeostat.sinks import read_run
-from tests.system.processes import run_two
+from tests.system.processes import run_ranks
 
 WORKER = Path(__file__).with_name("ranks.py")
 
@@ -18,7 +18,7 @@ WORKER = Path(__file__).with_name("ranks.py")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two ranks saw; one start of the processes serves every test."""
     folder = tmp_path_factory.mktemp("ranks")
-    run_two(WORKER, folder)
+    run_ranks(WORKER, folder, 2)
     return [
         {**json.loads((folder / f"{rank}.json").read_text()), "trace": str(folder / "trace.jsonl")} for rank in range(2)
     ]

@@ -12,7 +12,7 @@ from torch.distributed import checkpoint
 from torch.optim import AdamW
 
 from homeostat import Homeostat
-from tests.system.processes import run_two
+from tests.system.processes import run_ranks
 from tests.system.shards import STEPS, Net, loops, train
 
 WORKER = Path(__file__).with_name("shards.py")
@@ -22,7 +22,7 @@ WORKER = Path(__file__).with_name("shards.py")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left; one start of them serves every test."""
     folder = tmp_path_factory.mktemp("shards")
-    run_two(WORKER, folder)
+    run_ranks(WORKER, folder, 2)
     return folder
 
 
