@@ -24,7 +24,7 @@ LEVELS = (
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
-    ("homeostat.loop", "homeostat.sensing"),
+    ("homeostat.loop", "homeostat.sensing", "homeostat.guards"),
     ("homeostat.runner", "homeostat.transient"),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
