@@ -94,6 +94,17 @@ def gathered(tensor: Tensor) -> Tensor:
     return cast("DTensor", tensor).full_tensor() if is_sharded(tensor) else tensor
 
 
+def share_of(whole: Tensor, like: Tensor) -> Tensor:
+    """Return this rank's shard of a tensor that every rank has, cut as `like` is; the inverse of `gathered`."""
+    if not is_sharded(like):
+        return whole
+    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415 - slow to import, for those who need it
+
+    mesh, placements = cast("DTensor", like).device_mesh, cast("DTensor", like).placements
+    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(mesh, placements).to_local()
+
+
 def _whole(norms: list[Tensor]) -> Tensor:
     """Join the shards' norms, by one collective for all that are laid out alike."""
     alike: defaultdict[Any, list[int]] = defaultdict(list)

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from homeostat.actuators.actuator import Actuator
 from homeostat.errors import AttachError
+from homeostat.norms import gathered, local, share_of
 from homeostat.plant import Plant
 
 
@@ -27,7 +28,7 @@ class RotationRetraction(Actuator):
     R <- R (I + s/2 (I - R^T R)) with strength s in [0, 1], on every matrix of the matching parameters, shape
     (..., m, d) with m >= d. A singular value 1 + e becomes 1 + (1 - s) e to first order; at s = 1 the drift is
     squared. It converges for singular values below sqrt(3), so it is for keeping, not for making, orthogonality. At 0
-    nothing is touched. The optimizer's moments are left alone.
+    nothing is touched. The optimizer's moments are left alone. A sharded matrix is gathered, by one collective a step.
 
     Attributes:
         parameters: glob of the parameters' qualified names.
@@ -95,6 +96,8 @@ class RotationRetraction(Actuator):
         """Pull, once a step."""
         moving, memory.moving = memory.moving, []
         for name in moving:
-            R = plant.model.get_parameter(name)
+            parameter = plant.model.get_parameter(name)
+            # A product needs all rows and columns; a rank then moves those it has.
+            R = gathered(parameter)
             gap = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device) - R.mT @ R
-            R.add_(R @ gap, alpha=memory.value / 2)
+            local(parameter).add_(share_of(R @ gap, parameter), alpha=memory.value / 2)

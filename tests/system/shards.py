@@ -21,7 +21,9 @@ from homeostat.actuators import ClipNorm, Dial, LearningRate, RotaryBase, Update
 from homeostat.laws import PID, Hold
 from homeostat.loop import AnyLoop
 from homeostat.observers import EffectiveRank, GradientNorm, Loss, OrthogonalityDrift, UpdateRatio
+from tests.system import parts
 from tests.system.processes import serve
+from tests.training import Training, adamw
 
 STEPS = 8
 
@@ -86,6 +88,11 @@ def sharded(folder: Path, latency: int = 0) -> dict[str, Any]:
     return seen
 
 
+def every_part() -> dict[str, Any]:
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    return parts.run(Training(lambda model: adamw(fully_shard(model, mesh=mesh))))
+
+
 def alone(group: dist.ProcessGroup) -> list[float]:
     """Each rank in a group of its own: nothing is joined."""
     model = Net()
@@ -118,7 +125,7 @@ def diverging() -> dict[str, Any]:
 
 def main(rank: int, folder: Path) -> None:
     groups = [dist.new_group([i]) for i in range(2)]
-    seen = {"sharded": sharded(folder), "alone": alone(groups[rank]), "diverging": diverging()}
+    seen = {"sharded": sharded(folder), "alone": alone(groups[rank]), "diverging": diverging(), "parts": every_part()}
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
 
 

@@ -11,9 +11,16 @@ import pytest
 from torch.distributed import checkpoint
 from torch.optim import AdamW
 
+import homeostat.observers.update
 from homeostat import Homeostat
+from homeostat.actuators import Actuator
+from homeostat.actuators.dial import DialActuator
+from homeostat.observers import Observer
+from tests.contracts.test_observers import concrete
+from tests.system import parts
 from tests.system.processes import run_ranks
 from tests.system.shards import STEPS, Net, loops, train
+from tests.training import Training
 
 WORKER = Path(__file__).with_name("shards.py")
 
@@ -78,6 +85,49 @@ def test_a_checkpoint_of_two_ranks_loads_on_two_and_on_one(ranks, folder):
     last = {name: values[-1] for name, values in ranks[0]["sharded"]["delivered"].items()}
     assert {name: knobs[0] for name, knobs in homeostat.knobs.items()} == last
     assert model.gain.value == last["dial"]
+
+
+@pytest.fixture(scope="module")
+def every_part() -> dict[str, Any]:
+    """The run of `parts` in one process."""
+    return parts.run(Training())
+
+
+def test_the_run_has_every_observer_and_every_kind_of_actuator():
+    loops = [loop.coupled() for loop in parts.loops()]
+    observers = {type(part) for loop in loops for part in loop.observers}
+    actuators = {type(part) for loop in loops for part in loop.actuators}
+    assert set(concrete(Observer)) == observers
+    # One dial is as good as another: a dial is never sharded.
+    assert {kind for kind in concrete(Actuator) if not issubclass(kind, DialActuator)} <= actuators
+
+
+@pytest.mark.parametrize("loop", [loop.name for loop in parts.loops() if loop.name not in parts.SAMPLED])
+def test_every_part_reads_and_moves_shards_as_it_does_the_whole(ranks, every_part, loop):
+    assert ranks[0]["parts"] == ranks[1]["parts"]
+    for key in ("readings", "knobs"):
+        whole, shards = every_part[key][loop], ranks[0]["parts"][key][loop]
+        assert len(whole) >= 3
+        # Sums of float32 in another order, carried on through 12 steps.
+        assert shards == pytest.approx(whole, rel=2e-5, abs=1e-6)
+
+
+def test_the_weights_of_a_run_with_every_part_are_those_of_the_whole(ranks, every_part):
+    for name, weights in every_part["weights"].items():
+        # A key's bias has no gradient but for rounding, as softmax is blind to it, and Adam enlarges that.
+        if name != "key.bias":
+            assert ranks[0]["parts"]["weights"][name] == pytest.approx(weights, rel=2e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("loop", parts.SAMPLED)
+def test_the_update_ratio_is_the_mean_of_what_the_shards_read(ranks, monkeypatch, loop):
+    readings = []
+    for rank in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(homeostat.observers.update, "local", lambda tensor, rank=rank: tensor.chunk(2)[rank])
+            readings.append(parts.run(Training())["readings"][loop])
+    mean = [(first + second) / 2 for first, second in zip(*readings, strict=True)]
+    assert ranks[0]["parts"]["readings"][loop] == pytest.approx(mean, rel=2e-5)
 
 
 def test_a_group_of_ones_own_joins_nothing(ranks):

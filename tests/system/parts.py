@@ -1,0 +1,88 @@
+"""A run with every observer and every actuator, whole or in shards, that gives the same numbers either way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from homeostat import Loop
+from homeostat.actuators import (
+    AttentionWindow,
+    ClipNorm,
+    Dial,
+    Dropout,
+    EmbeddingWidth,
+    LearningRate,
+    RotaryBase,
+    RotationPenalty,
+    RotationRetraction,
+    UpdateLimit,
+)
+from homeostat.laws import PID, Hold
+from homeostat.norms import gathered
+from homeostat.observers import (
+    AttentionReach,
+    EffectiveRank,
+    GeneralizationGap,
+    GradientNorm,
+    Loss,
+    LossTrend,
+    OrthogonalityDrift,
+    ProposedUpdateRatio,
+    UpdateRatio,
+)
+from tests.training import Training
+
+STEPS = 12
+# What is sampled from each rank's own shards is not the number that the whole gives.
+SAMPLED = ("update_ratio", "proposed_update_ratio")
+
+
+def _loop(observer: Any, gain: float, actuator: Any, setpoint: float, name: str) -> Loop:
+    law = PID(gain=gain, integral_time=20.0) if gain else Hold()
+    return Loop(observer, law, actuator, setpoint=setpoint, every=2, name=name)
+
+
+def loops() -> list[Loop]:
+    """Every knob moves, but for those of the sampled readings."""
+    return [
+        _loop(Loss(), 0.05, LearningRate(low=0.01, high=100.0), 2.0, "loss"),
+        _loop(GradientNorm(), -0.1, ClipNorm(start=0.5), 0.3, "gradient_norm"),
+        _loop(GradientNorm(log=True), 0.1, UpdateLimit(start=0.01), 0.0, "log_gradient_norm"),
+        _loop(UpdateRatio(), 0.0, Dropout(modules="dropout"), 0.0, "update_ratio"),
+        _loop(ProposedUpdateRatio(statistic="mean"), 0.0, Dropout(modules="plain"), 0.0, "proposed_update_ratio"),
+        _loop(AttentionReach(), -4.0, AttentionWindow(low=1, high=6, quantum=1), 0.2, "attention_reach"),
+        _loop(EffectiveRank(parameters="embedding.weight"), 0.1, EmbeddingWidth(low=4, high=12), 8.0, "rank"),
+        _loop(OrthogonalityDrift(parameters="rotation"), -3.0, RotationPenalty(low=1e-4, high=10), 0.01, "drift"),
+        _loop(
+            OrthogonalityDrift(parameters="rotation", statistic="mean"),
+            -1.0,
+            RotationRetraction(parameters="rotation", start=0.1),
+            0.05,
+            "retraction",
+        ),
+        _loop(GeneralizationGap(), 0.1, Dial(dials="loss_weight", low=0.01, high=10), 0.1, "gap"),
+        _loop(LossTrend(window=3), 1.0, RotaryBase(low=10, high=1e6), 0.0, "trend"),
+    ]
+
+
+def run(training: Training) -> dict[str, Any]:
+    """Return readings and knobs of every loop, and the whole weights."""
+    homeostat = training.attach(loops(), latency=0)
+    training.run(STEPS)
+    trace = homeostat.trace
+    seen = {
+        "readings": {name: trace.loop(name)["reading.0"].tolist() for name in trace.loops},
+        "knobs": {name: trace.loop(name)["delivered.0"].tolist() for name in trace.loops},
+        "weights": {name: _numbers(p) for name, p in training.model.named_parameters()},
+    }
+    homeostat.detach()
+    return seen
+
+
+@torch.no_grad()
+def _numbers(parameter: Tensor) -> list[float]:
+    values: list[float] = gathered(parameter.detach()).flatten().tolist()
+    return values
