@@ -16,16 +16,16 @@ from echo_reference.errors import DataError
 from echo_reference.features import FRAMES_PER_SECOND
 from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long
 from echo_reference.sampling import SAMPLE_RATE
-from echo_reference.training.checkpoint import latest, load_reader, load_training
 from echo_reference.training.evaluation import Reader, transcribe
 from echo_reference.training.preparation import check_decoding
 from echo_reference.training.settings import Decoding, Device
+from echo_reference.training.start import trained_reader
 
 
 class Transcribe(Command):
     """Write down what is said in audio files (WAV, FLAC, Ogg, MP3) of any length, as text or with times."""
 
-    run: CliPositionalArg[Path] = Field(description="folder of a run, or one of its checkpoints")
+    run: CliPositionalArg[Path] = Field(description="folder of a run, one of its checkpoints, or a Whisper")
     files: CliPositionalArg[list[Path]] = Field(description="audio files", min_length=1)
     format: Format = Field("text", description="text, or with times: json, srt (SubRip), vtt (WebVTT)")
     output: Path | None = Field(None, description="folder for one file each; without it they are printed")
@@ -36,10 +36,9 @@ class Transcribe(Command):
 
     def carry_out(self, console: Console) -> int:
         """Read the files and print or write their texts."""
-        checkpoint = latest(self.run)
-        decoding = self.decoding or load_training(checkpoint)["settings"]["decoding"]
-        reader = load_reader(checkpoint, torch.device(self.device))
-        reader.model.eval()
+        reader, usual = trained_reader(self.run)
+        decoding = self.decoding or usual
+        reader.model.to(self.device).eval()
         check_decoding(decoding, reader.model.config)
         self._check_names()
         recordings = [torch.from_numpy(read_audio(path)) for path in self.files]

@@ -10,6 +10,7 @@ from torch import Tensor
 from echo_reference.errors import ConfigError
 from echo_reference.features import FRAMES_PER_SECOND, HOP, WINDOW
 from echo_reference.longform.alignment import time_words
+from echo_reference.longform.attempts import Doubts, read_window
 from echo_reference.longform.segments import Segment, Word, group, join
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import WhisperTokenizer
@@ -18,16 +19,24 @@ from echo_reference.training.settings import Decoding
 
 _LEAST = 1.0
 """Seconds by which a window moves on at least."""
+_WHISPERS_DOUBTS = Doubts()
 
 
 @torch.no_grad()
 def transcribe_long(
-    reader: Reader, samples: Tensor, decoding: Decoding, *, window: float = 30.0, overlap: float = 5.0
+    reader: Reader,
+    samples: Tensor,
+    decoding: Decoding,
+    *,
+    window: float = 30.0,
+    overlap: float = 5.0,
+    doubts: Doubts = _WHISPERS_DOUBTS,
 ) -> list[Segment]:
     """What is said in a recording, and when.
 
     A model with Whisper's vocabulary writes timestamps; each window begins where the last complete segment of the one
-    before ended. Any other has its words aligned by the CTC head; its windows overlap, and are joined at a pause.
+    before ended, and is read again where its transcript is not believed. Any other has its words aligned by the CTC
+    head; its windows overlap, and are joined at a pause.
 
     Args:
         reader: the model and its vocabulary.
@@ -35,6 +44,7 @@ def transcribe_long(
         decoding: how a window is read, for models that write no timestamps.
         window: seconds read at once; at most what the model has positions for.
         overlap: seconds that two windows share.
+        doubts: when a transcript with timestamps is not believed.
 
     Raises:
         ConfigError: the model writes no timestamps and has no CTC head, or the overlap is not below half a window.
@@ -44,7 +54,7 @@ def transcribe_long(
     if not 0 <= overlap < window / 2:
         raise ConfigError(f"An overlap must be below half a window of {window:g} s; got {overlap:g} s. Use less.")
     if isinstance(reader.tokenizer, WhisperTokenizer):
-        return _by_timestamps(reader, reader.tokenizer, samples, window)
+        return _by_timestamps(reader, reader.tokenizer, samples, window, doubts)
     if reader.model.ctc_head is None:
         raise ConfigError(
             "Times must come from timestamps or a CTC head; got a model with neither. Train it with ctc_vocab set."
@@ -78,20 +88,16 @@ def _words(reader: Reader, samples: Tensor, decoding: Decoding, offset: float) -
     return [Word(word.text, offset + word.start, offset + word.end) for word in words]
 
 
-def _by_timestamps(reader: Reader, tokenizer: WhisperTokenizer, samples: Tensor, window: float) -> list[Segment]:
+def _by_timestamps(
+    reader: Reader, tokenizer: WhisperTokenizer, samples: Tensor, window: float, doubts: Doubts
+) -> list[Segment]:
     segments: list[Segment] = []
     size, start = round(window * SAMPLE_RATE), 0
     while len(samples) - start >= WINDOW:
         piece = samples[start : start + size]
         features = reader.features(piece)[None].to(reader.model.device)
         lengths = torch.tensor([len(piece) // HOP], device=features.device)
-        written = reader.model.generate(
-            features,
-            feature_lengths=lengths,
-            language=tokenizer.language if tokenizer.marks.multilingual else None,
-            task=tokenizer.task,
-            return_timestamps=True,
-        )[0].tolist()
+        written = read_window(reader.model, tokenizer, features, lengths, doubts)
         found, cut = read_timestamps(written, tokenizer, len(piece) / SAMPLE_RATE)
         offset, last = start / SAMPLE_RATE, found[-1].end if found else 0.0
         if cut is not None and last >= _LEAST:  # the next window reads it whole

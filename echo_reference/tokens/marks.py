@@ -47,6 +47,11 @@ class WhisperMarks(NamedTuple):
         return self.start + 1 + len(self.languages)
 
     @property
+    def no_speech(self) -> int:
+        """Says that nobody speaks."""
+        return self.translate + 4
+
+    @property
     def no_timestamps(self) -> int:
         """Says that no timestamps shall be written; the timestamps follow it."""
         return self.translate + 5

@@ -12,10 +12,10 @@ from echo_reference.config import EchoConfig
 from echo_reference.data.utterance import Corpus
 from echo_reference.errors import CheckpointError, ConfigError
 from echo_reference.model import Echo
-from echo_reference.tokens import WhisperTokenizer
+from echo_reference.tokens import CharacterTokenizer, CtcSymbols, WhisperTokenizer
 from echo_reference.training import checkpoint
 from echo_reference.training.evaluation import Reader
-from echo_reference.training.settings import TrainSettings
+from echo_reference.training.settings import Decoding, TrainSettings
 from echo_reference.training.vocabulary import choose_symbols
 
 
@@ -38,16 +38,48 @@ def warm_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
                 f"A model that is started from a run must stay as it is; got {settings.model}. Leave --model out."
             )
         return checkpoint.load_reader(checkpoint.latest(path), torch.device("cpu"))
+    source = read_whisper(settings.start)
+    symbols = choose_symbols(WhisperTokenizer(vocab_size=source.config.vocab_size), corpus.train)
+    return whisper_reader(source, symbols, {"ctc_vocab": symbols.size, **settings.model})
+
+
+def trained_reader(source: Path) -> tuple[Reader, Decoding]:
+    """Return the model of a run, of one of its checkpoints or of a Whisper's folder, and how it is best read.
+
+    Raises:
+        CheckpointError: there is no model, or it is damaged.
+        DataError: a Whisper's vocabulary is none of OpenAI's.
+    """
+    if (source / "config.json").is_file() and not (source / checkpoint.STATE).is_file():
+        # Without a CTC head no alphabet is read.
+        nothing = CtcSymbols(CharacterTokenizer(" "))
+        return whisper_reader(read_whisper(str(source)), nothing, {"ctc_vocab": 0}), "greedy"
+    last = checkpoint.latest(source)
+    reader = checkpoint.load_reader(last, torch.device("cpu"))
+    return reader, checkpoint.load_training(last)["settings"]["decoding"]
+
+
+def read_whisper(start: str) -> WhisperForConditionalGeneration:
+    """Read a Whisper: a folder, or a name on the hub.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     try:
-        source = WhisperForConditionalGeneration.from_pretrained(settings.start)
+        return WhisperForConditionalGeneration.from_pretrained(start)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"--start must name a run or a Whisper; got {settings.start} ({reason}). Correct it."
-        ) from error
+        raise CheckpointError(f"A model must be a run or a Whisper; got {start} ({reason}). Correct it.") from error
+
+
+def whisper_reader(source: WhisperForConditionalGeneration, symbols: CtcSymbols, changes: dict[str, Any]) -> Reader:
+    """Return an Echo that gives a Whisper's logits, with `changes` to its configuration, and its vocabulary.
+
+    Raises:
+        DataError: the vocabulary is none of Whisper's.
+    """
     tokenizer = WhisperTokenizer(vocab_size=source.config.vocab_size)
-    symbols = choose_symbols(tokenizer, corpus.train)
-    model = Echo.from_whisper(source, **{"ctc_vocab": symbols.size, **settings.model})
+    model = Echo.from_whisper(source, **changes)
     if tokenizer.marks.multilingual:
         model.generation_config.language, model.generation_config.task = tokenizer.language, tokenizer.task
     return Reader(model, tokenizer, symbols)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -8,10 +9,16 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+import torch
 import yaml
 
 from echo_reference.commands import run
+from echo_reference.data.audio import read_audio
+from echo_reference.training.evaluation import transcribe
+from echo_reference.training.start import trained_reader
 from tests.echo_reference.runs import PITCHES, tiny_settings, tone
+from tests.echo_reference.test_warm_start import Size, whisper
+from tests.echo_reference.training.test_start import SPECIAL
 
 
 def test_transcribe_reads_every_format_and_rate(
@@ -108,3 +115,19 @@ def test_transcribe_writes_long_recordings_with_times(
     assert re.fullmatch(r"1\n00:00:00,\d{3} --> 00:00:00,\d{3}\nlow\n", capsys.readouterr().out)
     assert run(["transcribe", str(trained), files[0], files[0], "--output", str(tmp_path)]) == 2
     assert "must differ in name; got long twice" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("whisper") is None, reason="openai-whisper's files are not installed")
+def test_transcribe_reads_with_a_bare_whisper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = whisper(Size(32, 2, 1, 1, mels=16, vocabulary=51865, positions=50), **SPECIAL)
+    source.save_pretrained(tmp_path / "whisper")
+    soundfile.write(tmp_path / "clip.wav", tone("high", 0.5), 8000)
+    assert run(["transcribe", str(tmp_path / "whisper"), str(tmp_path / "clip.wav")]) == 0
+    # An untrained one writes anything; a word of it is what the same weights write through `generate`.
+    written = capsys.readouterr().out.strip()
+    reader, decoding = trained_reader(tmp_path / "whisper")
+    assert decoding == "greedy"
+    heard = reader.features(torch.from_numpy(read_audio(tmp_path / "clip.wav")))
+    assert written == transcribe(reader, [heard], "greedy")[0].strip()
+    assert run(["transcribe", str(tmp_path), str(tmp_path / "clip.wav")]) == 2
+    assert "must hold a checkpoint" in capsys.readouterr().err

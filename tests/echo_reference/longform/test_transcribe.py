@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pytest
@@ -112,34 +111,26 @@ def test_timestamps_enclose_segments() -> None:
     assert read_timestamps([*prompt, 50257], tokenizer, 4.0) == ([], None)
 
 
-class Scribe:
-    """Writes what it is given, window by window, and keeps what it heard."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, windows: list[list[int]]) -> None:
-        self.config = EchoConfig(n_mels=20)
-        self.windows, self.frames = windows, []
-
-    def generate(self, features: Tensor, **options: Any) -> Tensor:
-        assert options["return_timestamps"] is True
-        assert options["language"] == "en"
-        self.frames.append(features.shape[2])
-        return torch.tensor([self.windows.pop(0)])
-
-
 @needs_whisper
-def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next() -> None:
+def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = WhisperTokenizer()
     hello, world = tokenizer.encode("hello"), tokenizer.encode("world")
-    scribe = Scribe(
+    windows, frames = (
         [
             [stamp(0), *hello, stamp(24.0), stamp(26.0), *world, 50257],
             [stamp(2.0), *world, stamp(5.0), stamp(7.0), *hello, stamp(9.0), 50257],
             [stamp(0.5), *world, 50257],
-        ]
+        ],
+        [],
     )
-    reader = Reader(scribe, tokenizer, CtcSymbols(WORDS))  # type: ignore[arg-type]
+
+    def write(_model: object, _tokenizer: object, features: Tensor, *_: object) -> list[int]:
+        frames.append(features.shape[2])
+        return windows[len(frames) - 1]
+
+    monkeypatch.setattr(module, "read_window", write)
+    reader = Reader(ToneModel(), tokenizer, CtcSymbols(WORDS))  # type: ignore[arg-type]
+    reader.model.config = EchoConfig(n_mels=20)
     found = transcribe_long(reader, torch.randn(58 * SAMPLE_RATE), "greedy")
     assert found == [
         Segment(0.0, 24.0, "hello"),
@@ -147,4 +138,4 @@ def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next() -> None:
         Segment(31.0, 33.0, "hello"),
         Segment(54.5, 58.0, "world"),
     ]
-    assert scribe.frames == [3000, 3000, 400]
+    assert frames == [3000, 3000, 400]

@@ -55,5 +55,5 @@ def test_a_run_is_gone_on_from_with_its_own_vocabulary(corpus: Path, tmp_path: P
 
 
 def test_nothing_to_start_from_is_said(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"--start must name a run or a Whisper; got .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"A model must be a run or a Whisper; got .*nowhere"):
         quiet_trainer(tiny_settings(corpus, tmp_path / "run", start=str(tmp_path / "nowhere"), model={}))
