@@ -21,10 +21,11 @@ from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
 from homeostat.state import VERSION, upgraded
 from homeostat.trace import Event, Sink, Trace, Vitals
+from homeostat.uneven import Uneven
 from homeostat.version import __version__
 
 
-class Homeostat:
+class Homeostat(Uneven):
     """Holds several quantities of a training run in balance at once, from inside the user's own loop.
 
     After `attach`, every optimizer step is a tick: loops that are due measure, decide and move their knobs. The
@@ -62,6 +63,7 @@ class Homeostat:
         advise: bool = False,
         in_optimizer: bool = False,
     ) -> None:
+        super().__init__()
         self.recipe = Recipe(name=name, loops=tuple(loops))
         self.trace = Trace(capacity, sinks)
         self._loops = tuple(loop.coupled() for loop in loops)

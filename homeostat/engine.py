@@ -26,6 +26,7 @@ from homeostat.sensing import Senses
 from homeostat.step import found_inf, has_closure, is_initialising, with_closure
 from homeostat.trace import Event, Metric, Trace, Vitals
 from homeostat.transient import Transients
+from homeostat.uneven import refuse_half_joined
 
 Precedence = Literal["checkpoint", "recipe"]
 
@@ -69,6 +70,7 @@ class Engine:
 
     Attributes:
         left_out: why optional loops are absent.
+        joined: whether the ranks may have unequal numbers of steps (`Uneven`).
 
     Raises:
         AttachError: a loop does not fit; nothing is left in the plant then.
@@ -87,6 +89,7 @@ class Engine:
         advise: bool = False,
     ) -> None:
         self.plant = plant
+        self.group, self.joined = group, False
         self._advise = advise
         self.runners: list[Runner] = []
         self.left_out: list[str] = []
@@ -100,8 +103,7 @@ class Engine:
         self._monitors: dict[str, int] = {}
         self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
         self._owners: dict[str, str] = {}
-        self._late = False
-        self._busy = True
+        self._late, self._busy = False, True
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
@@ -155,6 +157,13 @@ class Engine:
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
+
+    def tick_along(self) -> None:
+        """Pass a tick in which other ranks step and this one does not: it measures nothing and decides as they do."""
+        self._transients.end()
+        self._busy = not self._is_idle()
+        self._sense_and_decide(silent=True)
+        self._end_tick()
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
@@ -266,6 +275,9 @@ class Engine:
             self._sense_and_decide()
         if self._busy:
             self._senses.after_step()
+        self._end_tick()
+
+    def _end_tick(self) -> None:
         self.plant.tick += 1
         if self._busy:
             self._senses.arm()
@@ -282,7 +294,7 @@ class Engine:
             return False
         return self._senses.idle() and self._monitoring.idle()
 
-    def _sense_and_decide(self) -> None:
+    def _sense_and_decide(self, *, silent: bool = False) -> None:
         plant = self.plant
         if not self._busy:
             plant.metrics.commit()
@@ -295,7 +307,8 @@ class Engine:
         for name, index in self._monitors.items():
             if index in observed:
                 self._trace.append(Metric(plant.tick, name, observed[index]))
-        arrived = self._senses.exchange()
+        refuse_half_joined(plant.model, joined=self.joined)
+        arrived = self._senses.exchange(silent=silent)
         if arrived:
             with torch.no_grad():
                 for runner, inputs in self._inputs:

@@ -139,17 +139,21 @@ class Senses:
         for sensor in self._due_next("updates"):
             sensor.measured = sensor.observer.observe(self._plant, sensor.memory)
 
-    def exchange(self) -> dict[int, float]:
-        """Measure what is due at this tick and send it on its way; return the readings that arrive, by sensor."""
+    def exchange(self, *, silent: bool = False) -> dict[int, float]:
+        """Measure what is due at this tick and send it on its way; return the readings that arrive, by sensor.
+
+        A silent rank takes part in the sum and adds to it only what its last step did.
+        """
         tick = self._plant.tick
         due = [i for every, indices in self._cadences.items() if tick % every == 0 for i in indices]
         if due:
             with torch.no_grad():
-                self._send(tuple(sorted(due)))
+                self._send(tuple(sorted(due)), silent=silent)
         return self._arrivals() if self._flights else {}
 
-    def _send(self, due: tuple[int, ...]) -> None:
-        measured = [self._observe(self._sensors[i]) for i in due]
+    def _send(self, due: tuple[int, ...], *, silent: bool) -> None:
+        sensors = [self._sensors[i] for i in due]
+        measured = [self._observe(s) if not silent or s.observer.phase in _OF_UPDATES else None for s in sensors]
         if self._group is None:
             due = tuple(i for i, m in zip(due, measured, strict=True) if m is not None)
             if not due:

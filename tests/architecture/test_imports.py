@@ -20,7 +20,14 @@ LEVELS = (
     # What laws and analysis share.
     ("homeostat.dynamics",),
     ("homeostat.plant",),
-    ("homeostat.agreement", "homeostat.norms", "homeostat.replicas", "homeostat.step", "homeostat.watch"),
+    (
+        "homeostat.agreement",
+        "homeostat.norms",
+        "homeostat.replicas",
+        "homeostat.step",
+        "homeostat.uneven",
+        "homeostat.watch",
+    ),
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
