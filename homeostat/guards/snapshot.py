@@ -1,0 +1,292 @@
+"""Snapshots: what a run was a while ago, in memory and on disk, to go back to when it is damaged."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
+from torch import distributed as dist
+
+from homeostat.errors import AttachError, HomeostatError, HomeostatWarning
+from homeostat.guards.snapshot_content import Content, Stateful
+from homeostat.guards.snapshot_files import SnapshotFiles
+from homeostat.guards.tensor_copies import Copier, Copies
+from homeostat.part import Part
+from homeostat.plant import Plant
+
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
+
+
+class SnapshotPolicy(Part):
+    """How often a run is remembered, how many of these memories stay, and when one is believed to be good.
+
+    Args:
+        every: ticks between two snapshots.
+        keep: snapshots in memory; three are one under probation and two to go back to.
+        probation: ticks without a finding after which a snapshot is trusted; at most `every`, so that there is always
+            one that is.
+        max_bytes: most memory of all of them together; fewer are kept where `keep` do not fit. None for no limit.
+        memory: "host" or "device"; on the host they cost the device one copy more, and no time.
+        directory: where trusted ones are written too, to survive the process; None for nowhere.
+        disk_every: ticks between two that are written.
+        disk_keep: files that stay.
+    """
+
+    every: int = Field(default=100, ge=1)
+    keep: int = Field(default=3, ge=2)
+    probation: int = Field(default=25, ge=0)
+    max_bytes: int | None = Field(default=None, ge=1)
+    memory: Literal["host", "device"] = "host"
+    directory: Path | None = None
+    disk_every: int = Field(default=1000, ge=1)
+    disk_keep: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _probation_ends_in_time(self) -> SnapshotPolicy:
+        if self.probation > self.every:
+            msg = (
+                f"SnapshotPolicy.probation must be at most every, or none is ever trusted; got {self.probation} for "
+                f"{self.every}. Take them less often, or trust them sooner."
+            )
+            raise ValueError(msg)
+        return self
+
+
+class Restored(NamedTuple):
+    """Where a run went back to, and what the controller had said of itself then."""
+
+    tick: int
+    extra: Mapping[str, Any]
+
+
+class _Snapshot(NamedTuple):
+    tick: int
+    skeleton: Mapping[str, Any]
+    copies: Copies
+    # Above zero where something in it is not finite.
+    damage: Tensor
+    joined: dist.Work | None
+
+
+class Snapshots:
+    """The snapshots of one run.
+
+    `take` one after an optimizer step when it is `due`, `confirm` while all is well, `doubt` when it is not, and
+    `restore` to go back: what the user does after the step (a schedule, a scaler) then follows as it did. The first
+    snapshot is trusted at once, since there is none before it; the others after their probation, if all that they hold
+    is finite. Going back puts values into the tensors that are there, so that views, tied weights and compiled graphs
+    stay right.
+
+    With several ranks each keeps its own part (of sharded tensors, its shard); all must call alike. What one of them
+    finds not finite none trusts: one number a snapshot is joined over the ranks.
+
+    Args:
+        policy: how often, how many, and where.
+        plant: the run.
+        restores: what goes back with it: schedulers, scalers, loaders, averaged weights, generators.
+        group: the ranks that go back together, None for one process.
+
+    Attributes:
+        replays: whether the data go back too: then random generators and schedules do as well, and the steps after a
+            snapshot are taken again. Else only what the weights depend on goes back.
+
+    Raises:
+        AttachError: not even two snapshots fit `max_bytes`, or something of `restores` cannot be restored.
+    """
+
+    def __init__(
+        self,
+        policy: SnapshotPolicy,
+        plant: Plant,
+        restores: Sequence[Stateful | Generator] = (),
+        *,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self.policy = policy
+        self._plant = plant
+        self._content = Content(plant, restores)
+        self.replays = self._content.replays
+        self._group = group
+        self._copier = Copier(plant.device, on_device=policy.memory == "device")
+        self._pending: _Snapshot | None = None
+        self._trusted: list[_Snapshot] = []
+        # Memory of a snapshot that was dropped, for the next.
+        self._spare: list[Tensor] = []
+        self._written = -policy.disk_every
+        self._alarmed = False
+        self._files = self._open_files()
+        tensors = self._content.taken()[1]
+        if self._room(tensors) < 2:
+            raise AttachError(self._misfit(tensors))
+
+    @property
+    def ticks(self) -> tuple[int, ...]:
+        """The ticks that one can go back to, oldest first."""
+        return tuple(snapshot.tick for snapshot in self._trusted)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the snapshots take."""
+        held = [*self._trusted, *filter(None, [self._pending])]
+        return sum(_nbytes(snapshot.copies.tensors) for snapshot in held) + _nbytes(self._spare)
+
+    def due(self) -> bool:
+        """Whether it is time for a snapshot: after the first step, and at each multiple of `policy.every`."""
+        newest = self._pending or (self._trusted[-1] if self._trusted else None)
+        return newest is None or (self._plant.tick % self.policy.every == 0 and self._plant.tick != newest.tick)
+
+    def take(self, extra: Mapping[str, Any]) -> None:
+        """Remember the run as it is now, in the place of the oldest snapshot.
+
+        Args:
+            extra: the controller's own state, plain data, which `restore` hands back.
+        """
+        self.confirm()
+        self.doubt()
+        skeleton, tensors = self._content.taken()
+        room = self._room(tensors)
+        if room < self.policy.keep and not self._alarmed:
+            self._alarmed = True
+            warnings.warn(self._misfit(tensors), HomeostatWarning, stacklevel=2)
+        if room < 2:
+            self._trusted, self._spare = [], []
+            return
+        memory, self._spare = self._spare, []
+        while len(self._trusted) >= room:
+            memory = self._trusted.pop(0).copies.tensors
+        if self._files is not None:
+            # It may be that memory which is being written.
+            self._files.wait()
+        copies = self._copier.copy(tensors, memory)
+        damage = _damage(self._content.watched(), self._plant.device)
+        joined = None if self._group is None else dist.all_reduce(damage, dist.ReduceOp.MAX, self._group, async_op=True)
+        self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage, joined)
+        if not self._trusted:
+            self._trust(self._pending)
+
+    def confirm(self) -> None:
+        """Say that nothing was found up to now: the newest snapshot is trusted if its probation is over."""
+        if self._pending is not None and self._plant.tick >= self._pending.tick + self.policy.probation:
+            self._trust(self._pending)
+
+    def doubt(self) -> None:
+        """Say that a fault was found: a snapshot under probation may hold it, and is dropped."""
+        if self._pending is not None:
+            self._spare = self._pending.copies.tensors
+            self._pending = None
+
+    def damaged(self) -> bool:
+        """Whether something that must be finite is not, on this rank; waits for the device."""
+        return bool(_damage(self._content.watched(), self._plant.device).item())
+
+    def restore(self, back: int = 0, *, replay: bool = True) -> Restored:
+        """Make the run what it was at the newest trusted snapshot, and drop those after it.
+
+        Args:
+            back: how many snapshots further back, as far as there are any.
+            replay: let the data go back too, where they can.
+
+        Raises:
+            HomeostatError: there is none.
+        """
+        self.doubt()
+        kept = self._agreed(len(self._trusted))
+        if kept == 0:
+            msg = "A run must have a trusted snapshot to go back to; got none. Take one first, within max_bytes."
+            raise HomeostatError(msg)
+        last = len(self._trusted) - min(back, kept - 1)
+        del self._trusted[last:]
+        snapshot = self._trusted[-1]
+        if snapshot.copies.made is not None:
+            torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
+        self._content.put_back(snapshot.skeleton, snapshot.copies.tensors, replay=replay and self.replays)
+        return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]))
+
+    def resume(self) -> Restored | None:
+        """Make the run what it was at the newest whole snapshot on disk, all of it; None where there is none.
+
+        Raises:
+            StateError: the snapshot is of another model, of other optimizers, or of another number of ranks.
+        """
+        if self._files is None:
+            msg = "A run must write snapshots to resume from one; got no directory. Give SnapshotPolicy a directory."
+            raise HomeostatError(msg)
+        found = self._files.newest(self._group)
+        if found is None:
+            return None
+        self._content.put_back(found.skeleton, found.tensors, replay=True)
+        self.doubt()
+        self._trusted.clear()
+        self._written = found.tick
+        return Restored(found.tick, found.skeleton["extra"])
+
+    def close(self) -> None:
+        """Wait until the disk has what it was given."""
+        if self._files is not None:
+            self._files.wait()
+
+    def _trust(self, snapshot: _Snapshot) -> None:
+        if snapshot.joined is not None:
+            snapshot.joined.wait()
+        if snapshot.damage.item() > 0:
+            self.doubt()
+            return
+        self._pending = None
+        self._trusted.append(snapshot)
+        if self._files is not None and snapshot.tick >= self._written + self.policy.disk_every:
+            self._written = snapshot.tick
+            self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
+
+    def _agreed(self, count: int) -> int:
+        """Return the least of the ranks' counts: shards of unlike size may leave room for unlike numbers."""
+        if self._group is None:
+            return count
+        least = torch.tensor(float(count), device=self._plant.device)
+        dist.all_reduce(least, dist.ReduceOp.MIN, self._group)
+        return int(least.item())
+
+    def _room(self, tensors: Sequence[Tensor]) -> int:
+        keep, most = self.policy.keep, self.policy.max_bytes
+        return keep if most is None else min(keep, most // max(1, _nbytes(tensors)))
+
+    def _misfit(self, tensors: Sequence[Tensor]) -> str:
+        one, most = _nbytes(tensors), self.policy.max_bytes
+        return (
+            f"{self.policy.keep} snapshots must fit into max_bytes; got {one} bytes for one of them, with the "
+            f"optimizer's state so far, and {most}. Two at least are needed, {2 * one} bytes; set max_bytes to "
+            f"{self.policy.keep * one} or keep fewer."
+        )
+
+    def _open_files(self) -> SnapshotFiles | None:
+        if self.policy.directory is None:
+            return None
+        ranks = (0, 1) if self._group is None else (dist.get_rank(self._group), dist.get_world_size(self._group))
+        self._content.refuse_unloadable()
+        return SnapshotFiles(self.policy.directory, keep=self.policy.disk_keep, rank=ranks[0], ranks=ranks[1])
+
+
+def _damage(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return 1 where an element is not finite, else 0; shape (), on `device`, without waiting for it."""
+    alike: defaultdict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        # A count of steps on the host is as finite as the moments on the device.
+        if tensor.dtype in _FLOATS and tensor.numel() and tensor.device.type == device.type:
+            alike[tensor.device, tensor.dtype].append(tensor)
+    # The largest element cannot overflow, as a sum of squares can.
+    worst = [torch.stack(torch._foreach_norm(found, math.inf)).isfinite().all() for found in alike.values()]
+    damage = torch.zeros((), device=device)
+    for finite in worst:
+        damage = torch.maximum(damage, (~finite).to(damage))
+    return damage
+
+
+def _nbytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

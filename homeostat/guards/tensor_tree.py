@@ -1,0 +1,115 @@
+"""Nested data with tensors in it: taken apart into plain data and a flat list of tensors, and put back in place."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import zip_longest
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from homeostat.norms import is_sharded, local, part_of
+
+_DICTS = (dict, OrderedDict)
+_LISTS = (list, tuple)
+
+
+class Stored(NamedTuple):
+    """Stands for a tensor in a tree: which of the list it is, and where it lived."""
+
+    place: int
+    device: str
+    sharded: bool
+
+
+def take_apart(tree: Any) -> tuple[Any, list[Tensor]]:
+    """Return a copy of `tree` with `Stored` for every tensor, and these tensors themselves, each once.
+
+    Dictionaries, lists and tuples are followed; anything else is deep-copied. A `DTensor` is its local shard.
+    """
+    tensors: list[Tensor] = []
+    places: dict[int, Stored] = {}
+
+    def store(tensor: Tensor) -> Stored:
+        if id(tensor) not in places:
+            places[id(tensor)] = Stored(len(tensors), str(tensor.device), is_sharded(tensor))
+            tensors.append(tensor)
+        return places[id(tensor)]
+
+    return _mapped(tree, Tensor, store), [local(tensor.detach()) for tensor in tensors]
+
+
+def rebuilt(skeleton: Any, storage: list[Tensor]) -> Any:
+    """Return the tree that `take_apart` took apart, with copies of `storage` on the tensors' own devices."""
+    return _mapped(skeleton, Stored, lambda stored: storage[stored.place].to(stored.device, copy=True))
+
+
+class PutBack:
+    """Puts a tree back into live objects: tensors keep their identity, so that views and compiled graphs stay right.
+
+    Args:
+        storage: the tensors that `Stored` in the tree stand for.
+    """
+
+    def __init__(self, storage: list[Tensor]) -> None:
+        self._storage = storage
+        self._copies: dict[int, tuple[Tensor, Stored]] = {}
+
+    def merged(self, live: Any, saved: Any, like: Tensor | None = None) -> Any:
+        """Return what is to stand where `live` stands: itself where it can be changed in place, else a copy.
+
+        Args:
+            live: what is there now; None for nothing.
+            saved: the skeleton of what was there.
+            like: a tensor that a missing one is laid out like, beside which it lives.
+        """
+        if isinstance(saved, Stored):
+            return self._tensor(live, saved, like)
+        if type(saved) in _DICTS:
+            live = live if isinstance(live, dict) else type(saved)()
+            for key in [key for key in live if key not in saved]:
+                del live[key]
+            for key, value in saved.items():
+                live[key] = self.merged(live.get(key), value, like)
+            return live
+        if type(saved) in _LISTS:
+            found = live[: len(saved)] if type(live) is type(saved) else ()
+            return type(saved)(self.merged(now, then, like) for now, then in zip_longest(found, saved))
+        return deepcopy(saved)
+
+    def copy(self) -> None:
+        """Carry out the copies into live tensors, in one pass."""
+        live = [local(tensor.detach()) for tensor, _ in self._copies.values()]
+        saved = [self._storage[stored.place] for _, stored in self._copies.values()]
+        if live:
+            torch._foreach_copy_(live, saved, non_blocking=True)
+
+    def _tensor(self, live: Any, saved: Stored, like: Tensor | None) -> Tensor:
+        source = self._storage[saved.place]
+        fits = isinstance(live, Tensor) and _fits(live, source, saved)
+        # One tensor that stands in two places cannot take two values.
+        if fits and self._copies.setdefault(id(live), (live, saved))[1] == saved:
+            return cast("Tensor", live)
+        # On a resumed run the same kind of device may have another number.
+        beside = like is not None and like.device.type == torch.device(saved.device).type
+        copy = source.to(like.device if like is not None and beside else saved.device, copy=True)
+        return part_of(copy, like) if saved.sharded and like is not None else copy
+
+
+def _fits(live: Tensor, source: Tensor, saved: Stored) -> bool:
+    shard = local(live.detach())
+    same = (shard.shape, shard.dtype, is_sharded(live)) == (source.shape, source.dtype, saved.sharded)
+    return same and live.device.type == torch.device(saved.device).type
+
+
+def _mapped(tree: Any, leaf: type[Any], change: Callable[[Any], Any]) -> Any:
+    if isinstance(tree, leaf):
+        return change(tree)
+    if type(tree) in _DICTS:
+        return type(tree)((key, _mapped(value, leaf, change)) for key, value in tree.items())
+    if type(tree) in _LISTS:
+        return type(tree)(_mapped(value, leaf, change) for value in tree)
+    return deepcopy(tree)

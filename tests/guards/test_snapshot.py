@@ -1,0 +1,239 @@
+"""Taking a run back in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, StateError
+from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
+from homeostat.nn import Dial, Dropout
+from homeostat.plant import Plant
+
+
+class Batches:
+    """Data whose position goes back."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        self.drawn += 1
+        return torch.randn(8, 4, generator=torch.Generator().manual_seed(self.drawn))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"drawn": self.drawn}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.drawn = state["drawn"]
+
+
+class Training:
+    """A run with everything that goes back: running statistics, a dial, random numbers, a schedule, data."""
+
+    def __init__(self, *, replays: bool = True, **policy: Any) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), Dropout(0.2), nn.Linear(8, 2))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
+        self.schedule = CosineAnnealingLR(self.optimizer, 50)
+        self.batches = Batches()
+        self.plant = Plant(self.model, (self.optimizer,))
+        restores = (self.schedule, self.batches) if replays else (self.schedule,)
+        self.snapshots = Snapshots(SnapshotPolicy(**{"every": 4, "probation": 2, **policy}), self.plant, restores)
+        self.losses: dict[int, float] = {}
+
+    def run(self, until: int, fault: Callable[[], object] = lambda: None) -> None:
+        """Train; `fault` comes after the snapshot of a tick is taken, where a restored run goes on."""
+        while self.plant.tick < until:
+            loss = F.mse_loss(self.model(next(self.batches)), torch.ones(8, 2))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.plant.tick += 1
+            self.losses[self.plant.tick] = loss.item()
+            self.snapshots.confirm()
+            if self.snapshots.due():
+                self.snapshots.take({"tick": self.plant.tick})
+            fault()
+            self.schedule.step()
+
+    def back(self, by: int = 0) -> int:
+        restored = self.snapshots.restore(by)
+        self.plant.tick = restored.tick
+        assert restored.extra == {"tick": restored.tick}
+        self.schedule.step()
+        return restored.tick
+
+
+def test_steps_that_are_taken_again_are_the_same_to_the_bit() -> None:
+    training = Training()
+    training.run(11)
+    losses, weights = dict(training.losses), [p.clone() for p in training.model.parameters()]
+    assert training.back() == 8
+    training.run(11)
+    assert training.losses == losses
+    assert all(torch.equal(now, then) for now, then in zip(training.model.parameters(), weights, strict=True))
+
+
+def test_damage_of_every_kind_is_undone() -> None:
+    clean = Training()
+    clean.run(12)
+    hurt = Training()
+    hurt.run(10)
+    with torch.no_grad():
+        for parameter in hurt.model.parameters():
+            parameter.fill_(torch.nan)
+    hurt.model[1].running_mean.fill_(torch.inf)
+    hurt.model[2].rate.set(0.9)
+    hurt.optimizer.state.clear()
+    hurt.optimizer.param_groups[0]["lr"] = 1000.0
+    hurt.optimizer.param_groups[0]["betas"] = (0.0, 0.0)
+    torch.manual_seed(5)
+    assert hurt.back() == 8
+    hurt.run(12)
+    assert hurt.losses == clean.losses
+
+
+def test_a_snapshot_is_gone_back_to_once_its_probation_is_over() -> None:
+    training = Training()
+    training.run(9)
+    assert training.snapshots.ticks == (1, 4)
+    training.run(10)
+    assert training.snapshots.ticks == (1, 4, 8)
+    training.run(17)
+    assert training.snapshots.ticks == (8, 12)
+    assert training.back(1) == 8
+    assert training.snapshots.ticks == (8,)
+    assert training.back(5) == 8
+
+
+def test_a_fault_under_probation_leaves_the_snapshot_out() -> None:
+    training = Training()
+    training.run(9)
+    training.snapshots.doubt()
+    training.run(12)
+    assert training.snapshots.ticks == (1, 4)
+
+
+def test_a_snapshot_of_what_is_not_finite_is_never_trusted() -> None:
+    training = Training()
+    training.run(8)
+
+    def hurt() -> None:
+        if training.plant.tick == 9:
+            training.optimizer.state[training.model[0].weight]["exp_avg_sq"][0, 0] = torch.inf
+
+    training.run(16, hurt)
+    assert training.snapshots.ticks == (4, 8)
+    assert training.back() == 8
+
+
+def test_infinities_that_a_buffer_has_from_the_start_are_no_damage() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    snapshots = Snapshots(SnapshotPolicy(), Plant(model, (torch.optim.SGD(model.parameters()),)))
+    snapshots.take({})
+    assert snapshots.ticks == (0,)
+
+
+def test_without_data_that_go_back_the_schedule_goes_on() -> None:
+    training = Training(replays=False)
+    training.run(10)
+    epoch, random = training.schedule.last_epoch, torch.get_rng_state()
+    weights = training.model[0].weight.clone()
+    assert training.back() == 8
+    assert not torch.equal(training.model[0].weight, weights)
+    assert training.schedule.last_epoch == epoch + 1
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_tensors_keep_their_identity() -> None:
+    training = Training()
+    training.run(10)
+    held = [*training.model.parameters(), *training.model.buffers()]
+    held += [v for state in training.optimizer.state.values() for v in state.values()]
+    training.back()
+    now = [*training.model.parameters(), *training.model.buffers()]
+    now += [v for state in training.optimizer.state.values() for v in state.values()]
+    assert all(a is b for a, b in zip(held, now, strict=True))
+
+
+def test_a_dial_is_turned_back_and_its_buffer_with_it() -> None:
+    model = nn.ModuleList([Dial(3.0)])
+    plant = Plant(model, (torch.optim.SGD([nn.Parameter(torch.ones(1))]),))
+    snapshots = Snapshots(SnapshotPolicy(), plant)
+    snapshots.take({})
+    model[0].set(5.0)
+    model[0].position.fill_(7.0)
+    snapshots.restore()
+    assert model[0].value == model[0]().item() == 3.0
+
+
+def test_a_group_that_came_later_stays() -> None:
+    training = Training()
+    training.run(3)
+    later = nn.Parameter(torch.ones(2))
+    training.optimizer.add_param_group({"params": [later], "lr": 0.5})
+    training.run(6)
+    training.back(1)
+    assert training.plant.tick == 1
+    assert later.equal(torch.ones(2))
+    assert len(training.optimizer.param_groups) == 2
+    assert len(training.optimizer.state) == 6
+
+
+def test_memory_is_bounded_and_used_again() -> None:
+    training = Training()
+    training.run(30)
+    one = training.snapshots.nbytes // 3
+    assert training.snapshots.nbytes == 3 * one
+    snapshot = training.snapshots._trusted[0].copies.tensors
+    training.run(40)
+    held = [s.copies.tensors[0] for s in training.snapshots._trusted]
+    assert any(snapshot[0] is tensor for tensor in held)
+
+    scarce = Training(max_bytes=2 * one + one // 2)
+    with pytest.warns(HomeostatWarning, match="3 snapshots must fit into max_bytes"):
+        scarce.run(30)
+    assert scarce.snapshots.nbytes == 2 * one
+    assert scarce.back() == 28
+
+
+def test_too_little_memory_is_refused() -> None:
+    with pytest.raises(AttachError, match=r"must fit into max_bytes; got \d+ bytes for one of them"):
+        Training(max_bytes=1000)
+
+
+def test_there_is_no_going_back_to_nothing() -> None:
+    with pytest.raises(HomeostatError, match="must have a trusted snapshot to go back to"):
+        Training().snapshots.restore()
+
+
+def test_what_cannot_be_restored_is_refused() -> None:
+    model = nn.Linear(1, 1)
+    with pytest.raises(AttachError, match="must have state_dict and load_state_dict; got list"):
+        Snapshots(SnapshotPolicy(), Plant(model, (torch.optim.SGD(model.parameters()),)), ([],))
+
+
+def test_another_model_is_refused_and_left_alone() -> None:
+    training = Training()
+    training.run(1)
+    training.model[3] = nn.Linear(8, 3)
+    before = training.model[0].weight.clone()
+    with pytest.raises(StateError, match=r"got none like 3.weight \(2, 8\), 3.bias \(2,\)"):
+        training.back()
+    assert training.model[0].weight.equal(before)
+
+
+def test_a_policy_under_which_nothing_is_ever_trusted_is_refused() -> None:
+    with pytest.raises(ValueError, match="probation must be at most every"):
+        SnapshotPolicy(every=10, probation=11)
