@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -17,12 +15,11 @@ from torch import distributed as dist
 
 from homeostat.errors import AttachError, HomeostatError, HomeostatWarning
 from homeostat.guards.snapshot_content import Content, Stateful
+from homeostat.guards.snapshot_damage import Damage
 from homeostat.guards.snapshot_files import SnapshotFiles
 from homeostat.guards.tensor_copies import Copier, Copies
 from homeostat.part import Part
 from homeostat.plant import Plant
-
-_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
 
 
 class SnapshotPolicy(Part):
@@ -71,9 +68,7 @@ class _Snapshot(NamedTuple):
     tick: int
     skeleton: Mapping[str, Any]
     copies: Copies
-    # Above zero where something in it is not finite.
-    damage: Tensor
-    joined: dist.Work | None
+    damage: Damage
 
 
 class Snapshots:
@@ -166,9 +161,8 @@ class Snapshots:
             # It may be that memory which is being written.
             self._files.wait()
         copies = self._copier.copy(tensors, memory)
-        damage = _damage(self._content.watched(), self._plant.device)
-        joined = None if self._group is None else dist.all_reduce(damage, dist.ReduceOp.MAX, self._group, async_op=True)
-        self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage, joined)
+        damage = Damage(self._content.watched(), self._plant.device, self._group)
+        self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage)
         if not self._trusted:
             self._trust(self._pending)
 
@@ -185,7 +179,7 @@ class Snapshots:
 
     def damaged(self) -> bool:
         """Whether something that must be finite is not, on this rank; waits for the device."""
-        return bool(_damage(self._content.watched(), self._plant.device).item())
+        return Damage(self._content.watched(), self._plant.device, None).found()
 
     def restore(self, back: int = 0, *, replay: bool = True) -> Restored:
         """Make the run what it was at the newest trusted snapshot, and drop those after it.
@@ -234,9 +228,7 @@ class Snapshots:
             self._files.wait()
 
     def _trust(self, snapshot: _Snapshot) -> None:
-        if snapshot.joined is not None:
-            snapshot.joined.wait()
-        if snapshot.damage.item() > 0:
+        if snapshot.damage.found():
             self.doubt()
             return
         self._pending = None
@@ -271,21 +263,6 @@ class Snapshots:
         ranks = (0, 1) if self._group is None else (dist.get_rank(self._group), dist.get_world_size(self._group))
         self._content.refuse_unloadable()
         return SnapshotFiles(self.policy.directory, keep=self.policy.disk_keep, rank=ranks[0], ranks=ranks[1])
-
-
-def _damage(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Return 1 where an element is not finite, else 0; shape (), on `device`, without waiting for it."""
-    alike: defaultdict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
-    for tensor in tensors:
-        # A count of steps on the host is as finite as the moments on the device.
-        if tensor.dtype in _FLOATS and tensor.numel() and tensor.device.type == device.type:
-            alike[tensor.device, tensor.dtype].append(tensor)
-    # The largest element cannot overflow, as a sum of squares can.
-    worst = [torch.stack(torch._foreach_norm(found, math.inf)).isfinite().all() for found in alike.values()]
-    damage = torch.zeros((), device=device)
-    for finite in worst:
-        damage = torch.maximum(damage, (~finite).to(damage))
-    return damage
 
 
 def _nbytes(tensors: Sequence[Tensor]) -> int:
