@@ -28,6 +28,7 @@ class Plant:
 
     Attributes:
         tick: optimizer steps that changed weights, counted from attach (or from the restored state).
+        faults: faults that guards have found since attach; what was known of the run before one may hold no longer.
         metrics: the values given to `Homeostat.observe`.
         stepping: the optimizers whose step is under way: one, within a step; all of them, outside.
         scales: what each optimizer's gradients are multiplied by (`GradScaler`, in the step of a fused one), or None.
@@ -37,6 +38,7 @@ class Plant:
         self.model = model
         self.optimizers = optimizers
         self.tick = 0
+        self.faults = 0
         self.stepping = optimizers
         self.scales: list[Tensor | None] = [None] * len(optimizers)
         self.device = _device_of(model, optimizers)

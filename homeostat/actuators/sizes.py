@@ -8,31 +8,38 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from homeostat.landing import Landing
 from homeostat.norms import each_norm
 
 REFRESH = 10
+
+
+class Bounds(NamedTuple):
+    """What a step can do at most: rms(update) <= rate + decay * rms(weight), of so many tensors."""
+
+    rate: float
+    decay: float
+    tensors: int
+
+    def twice(self) -> Bounds:
+        """Return the bounds at twice the learning rate."""
+        return Bounds(2 * self.rate, 2 * self.decay, self.tensors)
 
 
 class _Sent(NamedTuple):
     """Norms on their way to the host."""
 
     tensors: list[Tensor]
-    norms: Tensor
-    arrived: torch.cuda.Event | None
-
-    def values(self) -> list[float]:
-        """Return the norms, which have long arrived."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        values: list[float] = self.norms.tolist()
-        return values
+    norms: Landing
 
 
 class Sizes:
     """Bounds on the rms of every tensor of a group.
 
-    Every `REFRESH` steps the norms are sent on their way, and taken in at the next occasion, when they have long
-    arrived. What the steps since then can have changed is accounted for.
+    Every `REFRESH` steps, or at the next occasion after them, the norms are sent on their way, and taken in at the
+    occasion after that, when they have long arrived. What the steps since then can have changed is accounted for.
+
+    Where it is known that no step can exceed a limit for a while, that many are granted: they need no look.
 
     Attributes:
         known: the rms when it was sent.
@@ -43,56 +50,83 @@ class Sizes:
     def __init__(self) -> None:
         self.known: dict[Tensor, float] = {}
         self.span = (0.0, math.inf)
-        self._ids: list[int] = []
+        self._ids: set[int] = set()
         self.since = Drift()
         self._sent: _Sent | None = None
         self._since_sent = Drift()
         self._steps = 0
+        self._granted = self._left = 0
+        self._limit = 1.0
+        self._bounds = Bounds(0.0, 0.0, 0)
 
     def refresh(self, tensors: list[Tensor]) -> None:
         """Take in what was sent, and send anew, if it is time."""
-        self._steps += 1
-        if self._steps % REFRESH != 1:
+        if self._sent is not None and self._steps < REFRESH:
             return
         if self._sent is not None:
-            pairs = zip(self._sent.tensors, self._sent.values(), strict=True)
+            pairs = zip(self._sent.tensors, self._sent.norms.tolist(), strict=True)
             self._know({t: norm / math.sqrt(t.numel()) for t, norm in pairs})
             self.since = self._since_sent
-        self._sent = _send(tensors)
-        self._since_sent = Drift()
+        with torch.no_grad():
+            self._sent = _Sent(tensors, Landing(each_norm(tensors)))
+        self._since_sent, self._steps = Drift(), 0
+
+    def knows(self, tensors: list[Tensor]) -> bool:
+        """Whether the sizes of all these tensors are known."""
+        return self._ids.issuperset(map(id, tensors))
+
+    def step(self, limit: float, bounds: Bounds, steps: int = 1) -> None:
+        """Account for steps limited to `limit` within `bounds`."""
+        if bounds.rate < math.inf:
+            self.since = self.since.after(limit, bounds, steps)
+            self._since_sent = self._since_sent.after(limit, bounds, steps)
+            self._steps += steps
+
+    def grant(self, steps: int, limit: float, bounds: Bounds) -> None:
+        """Let the next steps pass without a look, as long as they keep within `bounds`; each is limited to `limit`."""
+        self._granted, self._left, self._limit, self._bounds = steps, steps, limit, bounds
+
+    def passes(self, limit: float, bounds: Bounds) -> bool:
+        """Whether this step is granted, as one that is limited to `limit` and keeps within `bounds`."""
+        if self._left == 0 or limit != self._limit:
+            return False
+        granted = self._bounds
+        if bounds.rate > granted.rate or bounds.decay > granted.decay or bounds.tensors != granted.tensors:
+            return False
+        self._left -= 1
+        return True
+
+    def end_grant(self) -> None:
+        """Account for the granted steps that were taken, and grant no more."""
+        taken = self._granted - self._left
+        self._granted = self._left = 0
+        if taken:
+            self.step(self._limit, self._bounds, taken)
 
     def save(self, parameters: list[Tensor]) -> list[Any]:
         """Return all of it as plain data, tensors by their place among `parameters`."""
         place = {p: i for i, p in enumerate(parameters)}
         known = [[place[t], size] for t, size in self.known.items()]
-        sent = None if self._sent is None else [[place[t] for t in self._sent.tensors], self._sent.values()]
-        return [known, list(self.since), sent, list(self._since_sent), self._steps]
+        sent = None if self._sent is None else [[place[t] for t in self._sent.tensors], self._sent.norms.tolist()]
+        grant = [self._granted, self._left, self._limit, list(self._bounds)]
+        return [known, list(self.since), sent, list(self._since_sent), self._steps, grant]
 
     def load(self, parameters: list[Tensor], saved: list[Any]) -> None:
         """Continue from what `save` returned."""
-        known, since, sent, since_sent, self._steps = saved
+        known, since, sent, since_sent, self._steps, (self._granted, self._left, self._limit, bounds) = saved
         self._know({parameters[i]: size for i, size in known})
-        self.since, self._since_sent = Drift(*since), Drift(*since_sent)
+        self.since, self._since_sent, self._bounds = Drift(*since), Drift(*since_sent), Bounds(*bounds)
         self._sent = None
         if sent is not None:
             # In float64, which holds every float32.
             norms = torch.tensor(sent[1], dtype=torch.float64)
-            self._sent = _Sent([parameters[i] for i in sent[0]], norms, None)
-
-    def knows(self, tensors: list[Tensor]) -> bool:
-        """Whether these are the tensors whose sizes are known, all of them in the same order."""
-        return self._ids == [id(tensor) for tensor in tensors]
+            self._sent = _Sent([parameters[i] for i in sent[0]], Landing(norms))
 
     def _know(self, known: dict[Tensor, float]) -> None:
         self.known = known
         # A tensor's hash and its comparison are far slower than those of numbers.
-        self._ids = list(map(id, known))
+        self._ids = set(map(id, known))
         self.span = (min(known.values(), default=0.0), max(known.values(), default=math.inf))
-
-    def step(self, limit: float, rate: float, decay: float) -> None:
-        """Account for a step limited to `limit` whose update is at most `rate` + `decay` * rms(weight)."""
-        self.since = self.since.after(limit, rate, decay)
-        self._since_sent = self._since_sent.after(limit, rate, decay)
 
 
 class Drift(NamedTuple):
@@ -108,9 +142,10 @@ class Drift(NamedTuple):
     kept: float = 1.0
     travel: float = 0.0
 
-    def after(self, limit: float, rate: float, decay: float) -> Drift:
-        """Return the bounds one step later."""
-        return Drift(self.cut * max(0.0, 1 - limit), self.kept * max(0.0, 1 - decay), self.travel + rate)
+    def after(self, limit: float, bounds: Bounds, steps: int = 1) -> Drift:
+        """Return the bounds so many steps later, each limited to `limit`."""
+        cut, kept = max(0.0, 1 - limit) ** steps, max(0.0, 1 - bounds.decay) ** steps
+        return Drift(self.cut * cut, self.kept * kept, self.travel + bounds.rate * steps)
 
     def least(self, size: float) -> float:
         """Return the least rms that `size` can have become."""
@@ -120,13 +155,7 @@ class Drift(NamedTuple):
         """Return the greatest, decay apart."""
         return size + self.travel
 
-
-def _send(tensors: list[Tensor]) -> _Sent:
-    with torch.no_grad():
-        norms = each_norm(tensors)
-    if not norms.is_cuda:
-        return _Sent(tensors, norms.to("cpu"), None)
-    host = torch.empty(norms.shape, dtype=norms.dtype, pin_memory=True)
-    host.copy_(norms, non_blocking=True)
-    arrived = torch.cuda.current_stream(norms.device).record_event()
-    return _Sent(tensors, host, arrived)
+    def keeps(self, least: float, greatest: float, bounds: Bounds, limit: float, floor: float) -> bool:
+        """Whether no tensor that was from `least` to `greatest` large can now be moved further than `limit`."""
+        moved = bounds.rate + bounds.decay * self.most(greatest)
+        return moved <= limit * max(self.least(least), floor)

@@ -11,41 +11,53 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from homeostat.actuators.limit import LimitActuator
-from homeostat.actuators.sizes import Drift, Sizes
+from homeostat.actuators.limit import NEAR, LimitActuator
+from homeostat.actuators.lots import Lots
+from homeostat.actuators.sizes import Bounds, Sizes
 from homeostat.errors import AttachError
 from homeostat.norms import at_hand, each_norm, local, part_of
 from homeostat.plant import Plant, estimates_rate
 
+# Steps that are granted at once where the optimizer's rule cannot reach the limit in any of them.
+GRANTED = 50
+
 
 class _Coming(NamedTuple):
-    """What is known of a group's coming update: rms(update) <= rate + decay * rms(weight); rate may be infinite."""
+    """A group's coming update."""
 
     moving: list[Tensor]
+    bounds: Bounds
     sizes: Sizes
-    rate: float
-    decay: float
+
+    @classmethod
+    def of(cls, parameters: list[Tensor], bounds: Bounds, sizes: Sizes) -> Self:
+        """Look at a group: which tensors will move, and how large they are, as far as that is known."""
+        trained = [p for p in parameters if p.requires_grad and p.numel()]
+        sizes.end_grant()
+        if bounds.rate < math.inf and trained:
+            sizes.refresh(trained)
+        return cls([p for p in trained if p.grad is not None], bounds, sizes)
 
     def beyond(self, limit: float, floor: float) -> list[Tensor]:
         """Return the tensors whose update cannot be told to stay within `limit`."""
-        if self.rate == math.inf:
+        if self.bounds.rate == math.inf:
             return self.moving
-        known, since = self.sizes.known, self.sizes.since
-        least, greatest = self.sizes.span
+        sizes = self.sizes
         # One comparison for the group, where it is enough: a large model has thousands of tensors.
-        if self._bound(since.most(greatest)) <= limit * max(since.least(least), floor) and self.sizes.knows(
-            self.moving
-        ):
+        if sizes.knows(self.moving) and sizes.since.keeps(*sizes.span, self.bounds, limit, floor):
             return []
-        return [p for p in self.moving if not self._within(known.get(p), since, limit, floor)]
+        return [p for p in self.moving if not self._keeps(sizes.known.get(p), limit, floor)]
 
-    def _within(self, size: float | None, since: Drift, limit: float, floor: float) -> bool:
-        if size is None:
-            return False
-        return self._bound(since.most(size)) <= limit * max(since.least(size), floor)
+    def grant(self, limit: float, floor: float, cut: float) -> None:
+        """Grant steps if even as many at twice the rate cannot reach `limit`; each is cut to `cut`."""
+        sizes, twice = self.sizes, self.bounds.twice()
+        if self.bounds.rate == math.inf or not sizes.known or not sizes.knows(self.moving):
+            return
+        if sizes.since.after(cut, twice, GRANTED).keeps(*sizes.span, twice, limit, floor):
+            sizes.grant(GRANTED, cut, twice)
 
-    def _bound(self, size: float) -> float:
-        return self.rate + self.decay * size
+    def _keeps(self, size: float | None, limit: float, floor: float) -> bool:
+        return size is not None and self.sizes.since.keeps(size, size, self.bounds, limit, floor)
 
 
 class _Memory:
@@ -66,6 +78,7 @@ class _Memory:
         self.matrices = torch.zeros(0, dtype=torch.bool)
         self.watch = 0
         self.alarm = torch.zeros((), device=device)
+        self.lots = Lots()
 
     def copy(self, tensors: list[Tensor]) -> None:
         shards = [local(t) for t in tensors]
@@ -96,11 +109,15 @@ class UpdateLimit(LimitActuator):
     they would undo the cut. Limit their learning rate instead. The same holds, unseen, for optimizers that keep
     a master copy in higher precision.
 
+    So that most steps cost nothing, as many as `GRANTED` are let pass at once where even at twice the rate no tensor
+    could come to exceed the limit in any of them. With a `lot`, of the steps that nothing is known of only some are
+    copied in quiet times.
+
     Attributes:
         floor: least size a weight counts with, without which a tensor that starts at zero could never move.
         trip: wait, and let everything pass, until a step would move a matrix by more than this share of its size:
             then cut that step and those after it, until `calm` steps in a row have needed no cut. None does not wait.
-        calm: see `trip`.
+        calm: see `trip` and `lot`.
         bound: greatest rms(update) / lr taken for possible under Adam. The default is the most that ordinary training
             shows; the limit may then be exceeded, after a sudden growth of all gradients, by at most h / `bound`
             with h what no sequence of gradients can exceed, (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), 7.3 at the
@@ -150,29 +167,26 @@ class UpdateLimit(LimitActuator):
     def before_step(self, plant: Plant, memory: _Memory) -> None:
         """Copy the tensors that might exceed the limit."""
         memory.tensors = []
+        if memory.lots.hear(plant.faults):
+            memory.sizes.clear()
         if self.is_open(memory.value):
             memory.before = []
             memory.sizes.clear()
             return
-        coming = [
-            self._coming(plant.optimizers[place[0]], group, memory.sizes[place])
-            for place, group in zip(plant.places(), plant.groups, strict=True)
-            if plant.optimizers[place[0]] in plant.stepping
-        ]
-        waits = self.trip is not None and not memory.watch and not any(self._may_trip(each) for each in coming)
-        suspects = [] if waits else [p for each in coming for p in each.beyond(memory.value, self.floor)]
-        for each in coming:
-            each.sizes.step(memory.value if self.trip is None else math.inf, each.rate, each.decay)
-        if suspects:
-            memory.watch = self.calm
-            memory.copy([p.detach() for p in suspects])
-        elif memory.watch:
-            memory.watch -= 1
-            memory.alarm = (memory.alarm - 1).clamp(min=0)
+        inspects = memory.lots.due(plant.tick, self.lot, self.calm)
+        coming = []
+        for i, optimizer in enumerate(plant.optimizers):
+            if optimizer not in plant.stepping:
+                continue
+            for j, group in enumerate(optimizer.param_groups):
+                bounds, sizes = self._bounds(optimizer, group), memory.sizes[i, j]
+                if not self._passes(memory, bounds, sizes, inspects=inspects):
+                    coming.append(_Coming.of(group["params"], bounds, sizes))
+        if coming:
+            self._look(memory, coming)
 
     def after_step(self, plant: Plant, memory: _Memory) -> None:
         """Cut what exceeds it."""
-        del plant
         if not memory.tensors:
             return
         moved = memory.norms(list(torch._foreach_sub(memory.shards, memory.before)))
@@ -186,6 +200,8 @@ class UpdateLimit(LimitActuator):
             within = within | asleep
             if at_hand(asleep) == [True]:
                 memory.watch = 0
+        if self.lot > 1:
+            memory.lots.note(plant.tick, self._is_near(memory, moved, sizes))
         share = torch.where(within, 1.0, allowed / moved)
         known = at_hand(within) or [False] * len(memory.shards)
         rows = [row for row, fine in enumerate(known) if not fine]
@@ -193,36 +209,69 @@ class UpdateLimit(LimitActuator):
         memory.tensors, memory.shards = [], []
 
     def save(self, plant: Plant, memory: _Memory) -> list[Any]:
-        """Return whether it has been tripped, and the bounds on the sizes by optimizer, group and place in it."""
+        """Return whether it has been tripped, which steps are inspected, and what is known of the sizes by place."""
+        if memory.lots.hear(plant.faults):
+            memory.sizes.clear()
         sizes = [[place, size.save(_group(plant, place)["params"])] for place, size in memory.sizes.items()]
-        return [memory.watch, memory.alarm.item(), sizes]
+        return [memory.watch, memory.alarm.item(), sizes, memory.lots.save()]
 
     def load(self, plant: Plant, memory: _Memory, saved: list[Any]) -> None:
         """Continue from them."""
-        memory.watch, alarm, sizes = saved
+        memory.watch, alarm, sizes, lots = saved
         memory.alarm = torch.tensor(alarm, device=plant.device)
+        memory.lots.load(lots, plant.faults)
         memory.sizes.clear()
         for (optimizer, number), size in sizes:
             memory.sizes[optimizer, number].load(_group(plant, (optimizer, number))["params"], size)
 
-    def _coming(self, optimizer: Optimizer, group: dict[str, Any], sizes: Sizes) -> _Coming:
-        """Return what is known beforehand of a group's update."""
-        moving = [p for p in group["params"] if p.grad is not None and p.numel()]
-        rate = self._rate(optimizer, group)
-        if rate < math.inf and moving:
-            sizes.refresh(moving)
-        # Coupled decay is part of the gradient, which the rule normalises.
-        decay = group["lr"] * group["weight_decay"] if group.get("decoupled_weight_decay") else 0.0
-        return _Coming(moving, sizes, rate, decay)
+    def _passes(self, memory: _Memory, bounds: Bounds, sizes: Sizes, *, inspects: bool) -> bool:
+        """Whether the group's step is granted, or one between two inspections."""
+        cut = self._cut(memory)
+        if not memory.watch and sizes.passes(cut, bounds):
+            return True
+        if not inspects:
+            sizes.end_grant()
+            sizes.step(cut, bounds)
+        return not inspects
+
+    def _look(self, memory: _Memory, coming: list[_Coming]) -> None:
+        """Copy the suspects among what is coming; where there are none, grant steps."""
+        waits = self.trip is not None and not memory.watch and not any(self._may_trip(each) for each in coming)
+        suspects = [] if waits else [p for each in coming for p in each.beyond(memory.value, self.floor)]
+        cut = self._cut(memory)
+        for each in coming:
+            each.sizes.step(cut, each.bounds)
+        if suspects:
+            memory.watch = self.calm
+            memory.copy([p.detach() for p in suspects])
+        elif memory.watch:
+            memory.watch -= 1
+            memory.alarm = (memory.alarm - 1).clamp(min=0)
+        else:
+            for each in coming:
+                each.grant(self.trip or memory.value, self.floor, cut)
 
     def _may_trip(self, coming: _Coming) -> bool:
         return self.trip is not None and any(p.ndim >= 2 for p in coming.beyond(self.trip, self.floor))
 
-    def _rate(self, optimizer: Optimizer, group: dict[str, Any]) -> float:
-        """Return the greatest rms(update) of the rule, decay apart; infinite where nothing is known."""
+    def _cut(self, memory: _Memory) -> float:
+        """Return what share of its size a step can take from a tensor; of waiting limits, all of it."""
+        return memory.value if self.trip is None else 1.0
+
+    def _is_near(self, memory: _Memory, moved: Tensor, sizes: Tensor) -> Tensor:
+        if self.trip is None:
+            return (~(moved <= NEAR * memory.value * sizes)).any()
+        return (~(moved <= NEAR * self.trip * sizes) & memory.matrices).any() | (memory.alarm > 0)
+
+    def _bounds(self, optimizer: Optimizer, group: dict[str, Any]) -> Bounds:
+        """Return the greatest update of the rule; an infinite rate where nothing is known."""
+        tensors = len(group["params"])
         if type(optimizer) not in {Adam, AdamW} or isinstance(group["lr"], Tensor):
-            return math.inf
-        return float(group["lr"] * (adam_bound(*group["betas"]) if self.bound is None else self.bound))
+            return Bounds(math.inf, 0.0, tensors)
+        rate = group["lr"] * (adam_bound(*group["betas"]) if self.bound is None else self.bound)
+        # Coupled decay is part of the gradient, which the rule normalises.
+        decay = group["lr"] * group["weight_decay"] if group.get("decoupled_weight_decay") else 0.0
+        return Bounds(float(rate), float(decay), tensors)
 
 
 def _group(plant: Plant, place: tuple[int, int]) -> dict[str, Any]:

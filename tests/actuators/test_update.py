@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from homeostat.actuators import LearningRate, UpdateLimit, update
-from homeostat.actuators.sizes import Drift
+from homeostat.actuators.sizes import Bounds, Drift
 from homeostat.actuators.update import adam_bound
 from homeostat.errors import AttachError
 from homeostat.plant import Plant
@@ -325,6 +325,6 @@ def test_the_bounds_on_a_size_hold_for_every_course_of_steps(steps, grows):
     for rate, decay, limit in steps:
         wanted = size + rate if grows else size * (1 - decay) - rate
         reached = min(max(wanted, size * (1 - limit)), size * (1 + limit))
-        drift, size = drift.after(limit, rate, decay), max(reached, 0.0)
+        drift, size = drift.after(limit, Bounds(rate, decay, 1)), max(reached, 0.0)
         assert drift.least(1.0) <= size + 1e-9
         assert size <= drift.most(1.0) + 1e-9

@@ -22,8 +22,10 @@ LEVELS = (
     ("homeostat.plant",),
     (
         "homeostat.agreement",
+        "homeostat.landing",
         "homeostat.norms",
         "homeostat.replicas",
+        "homeostat.steered",
         "homeostat.step",
         "homeostat.uneven",
         "homeostat.watch",
@@ -32,7 +34,8 @@ LEVELS = (
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
     ("homeostat.loop", "homeostat.sensing", "homeostat.guards"),
-    ("homeostat.runner", "homeostat.transient"),
+    ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
+    ("homeostat.assembly", "homeostat.guarding"),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
     ("homeostat.recipes",),
