@@ -14,12 +14,14 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from homeostat.closing import run_all
-from homeostat.engine import Engine, Precedence, refuse_unsteerable
+from homeostat.engine import Engine, Precedence, Protection
 from homeostat.errors import AttachError, HomeostatError
+from homeostat.guards import Guard, Ladder, SnapshotPolicy, Stateful
 from homeostat.loop import AnyLoop
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
 from homeostat.state import VERSION, upgraded
+from homeostat.steered import refuse_unsteerable
 from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.uneven import Uneven
 from homeostat.version import __version__
@@ -33,6 +35,9 @@ class Homeostat(Uneven):
 
     Args:
         loops: what is steered by what.
+        guards: what answers faults.
+        ladder: how their answers escalate when a fault comes again.
+        snapshots: what there is to go back to; None for nothing, and then no guard can go back.
         name: of this control system, for reports.
         sinks: where the trace goes besides memory.
         capacity: records kept in memory per loop and metric.
@@ -55,6 +60,9 @@ class Homeostat(Uneven):
         self,
         loops: Sequence[AnyLoop],
         *,
+        guards: Sequence[Guard] = (),
+        ladder: Ladder | None = None,
+        snapshots: SnapshotPolicy | None = None,
         name: str = "",
         sinks: Sequence[Sink] = (),
         capacity: int = 1000,
@@ -64,7 +72,9 @@ class Homeostat(Uneven):
         in_optimizer: bool = False,
     ) -> None:
         super().__init__()
-        self.recipe = Recipe(name=name, loops=tuple(loops))
+        self.recipe = Recipe(
+            name=name, loops=tuple(loops), guards=tuple(guards), ladder=ladder or Ladder(), snapshots=snapshots
+        )
         self.trace = Trace(capacity, sinks)
         self._loops = tuple(loop.coupled() for loop in loops)
         self._report_every = report_every
@@ -91,7 +101,8 @@ class Homeostat(Uneven):
         found = load(recipe)
         if horizon is not None:
             found = found.over(horizon)
-        return cls(found.loops, **{"name": found.name, **options})
+        parts = {"guards": found.guards, "ladder": found.ladder, "snapshots": found.snapshots, "name": found.name}
+        return cls(found.loops, **{**parts, **options})
 
     @property
     def tick(self) -> int:
@@ -120,6 +131,7 @@ class Homeostat(Uneven):
         model: nn.Module,
         optimizer: Optimizer,
         *others: Optimizer,
+        restores: Sequence[Stateful | torch.Generator] = (),
         process_group: dist.ProcessGroup | None = None,
         latency: int | None = None,
     ) -> Self:
@@ -129,6 +141,10 @@ class Homeostat(Uneven):
             model: the module that is trained.
             optimizer: the clock: each of its steps is a tick.
             others: further optimizers of the same run.
+            restores: what goes back with the weights when a guard goes back: schedulers, a scaler, averaged weights,
+                a loader. Where the data go back too, which is where one of them can be iterated over, so do the tick,
+                schedules and random generators, and the steps since are taken again; else the run goes on from where
+                it is with the weights that were.
             process_group: ranks that train together; by default all, where torch.distributed is initialised.
             latency: ticks between measuring and deciding; by default 0 on the CPU and 1 on an accelerator, where
                 an earlier decision would have to wait for the device.
@@ -157,6 +173,7 @@ class Homeostat(Uneven):
             report_every=self._report_every,
             vitals_every=self._vitals_every,
             advise=self._advise,
+            protection=Protection(self.recipe.guards, self.recipe.ladder, self.recipe.snapshots, restores),
         )
         self._open_sinks()
         if self._in_optimizer:

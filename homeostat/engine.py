@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
-from weakref import WeakSet
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import distributed as dist
@@ -15,44 +14,37 @@ from torch.utils.hooks import RemovableHandle
 
 from homeostat.agreement import Agreement
 from homeostat.analysis.vitals import frame, trace_vitals
+from homeostat.answering import Answering
+from homeostat.assembly import Assembly
 from homeostat.closing import run_all
-from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, StateError
+from homeostat.errors import HomeostatError, HomeostatWarning, StateError
+from homeostat.guarding import Guarding
+from homeostat.guards.guard import Guard
+from homeostat.guards.ladder import Ladder
+from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
+from homeostat.guards.snapshot_content import Stateful
 from homeostat.loop import CoupledLoop
-from homeostat.observers.loss import Loss
+from homeostat.monitoring import Monitoring
 from homeostat.plant import Plant
 from homeostat.replicas import leave_dials_alone
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
+from homeostat.steered import STEERED
 from homeostat.step import found_inf, has_closure, is_initialising, with_closure
-from homeostat.trace import Event, Metric, Trace, Vitals
+from homeostat.trace import Event, Trace, Vitals
 from homeostat.transient import Transients
 from homeostat.uneven import refuse_half_joined
 
 Precedence = Literal["checkpoint", "recipe"]
 
-# Two controllers would undo each other's changes in the wrong order.
-_STEERED: WeakSet[Optimizer] = WeakSet()
 
+class Protection(NamedTuple):
+    """What answers faults: guards, how they escalate, what there is to go back to, and what goes back with it."""
 
-def refuse_unsteerable(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse optimizers without step hooks, and those that another controller steers.
-
-    Raises:
-        AttachError: one of them is of this kind.
-    """
-    for i, optimizer in enumerate(optimizers):
-        if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-            msg = (
-                f"An optimizer must be a torch.optim.Optimizer with step hooks; got {type(optimizer).__name__}. "
-                "Pass the optimizer that a wrapper holds."
-            )
-            raise AttachError(msg)
-        if optimizer in _STEERED or any(optimizer is other for other in optimizers[:i]):
-            msg = (
-                f"An optimizer must be steered once; got a {type(optimizer).__name__} that is steered already. "
-                "Detach the first Homeostat, or give it all the loops."
-            )
-            raise AttachError(msg)
+    guards: Sequence[Guard] = ()
+    ladder: Ladder = Ladder()
+    snapshots: SnapshotPolicy | None = None
+    restores: Sequence[Stateful | torch.Generator] = ()
 
 
 class Engine:
@@ -67,9 +59,10 @@ class Engine:
         report_every: ticks between two records of the observed metrics, which are this rank's own.
         vitals_every: ticks between two records of the vitals; 0 for none.
         advise: decide and record, and write nothing.
+        protection: what answers faults.
 
     Attributes:
-        left_out: why optional loops are absent.
+        left_out: why optional loops and guards are absent.
         joined: whether the ranks may have unequal numbers of steps (`Uneven`).
 
     Raises:
@@ -87,29 +80,28 @@ class Engine:
         report_every: int,
         vitals_every: int = 0,
         advise: bool = False,
+        protection: Protection | None = None,
     ) -> None:
         self.plant = plant
         self.group, self.joined = group, False
-        self._advise = advise
-        self.runners: list[Runner] = []
-        self.left_out: list[str] = []
         agreement = None if group is None else Agreement(group, self.knobs)
         self._senses = Senses(plant, group, latency, agreement)
-        # Ranks may observe different metrics (an evaluation on the first one only), so these are never reduced.
-        self._monitoring = Senses(plant, None, latency)
+        self._monitoring = Monitoring(plant, latency, report_every, trace)
         self._trace = trace
-        self._report_every = report_every
         self._vitals_every = vitals_every
-        self._monitors: dict[str, int] = {}
-        self._inputs: list[tuple[Runner, tuple[int, ...]]] = []
-        self._owners: dict[str, str] = {}
-        self._late, self._busy = False, True
+        self._assembly = Assembly(plant, self._senses, advise=advise)
+        self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
+        self._guards: Guarding | None = None
+        self._late, self._busy, self._withheld = False, True, False
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
         try:
             for loop in loops:
-                self._add(loop)
+                self._assembly.add(loop)
+            if protection is not None and (protection.guards or protection.snapshots):
+                self._guards = self._guarding(protection, advise=advise, exact=group is None and latency == 0)
+                self.left_out += self._guards.left_out
         except BaseException:
             self.close(keep=False)
             raise
@@ -120,7 +112,7 @@ class Engine:
         for optimizer in plant.optimizers:
             self._handles.append(optimizer.register_step_pre_hook(_uncompiled(self._before_step)))
             self._handles.append(optimizer.register_step_post_hook(_uncompiled(self._after_step)))
-            _STEERED.add(optimizer)
+            STEERED.add(optimizer)
         self._undo = leave_dials_alone(plant.model)
         self._senses.arm()
 
@@ -130,10 +122,12 @@ class Engine:
         What fails does not keep the rest from being done; the first error is raised at the end.
         """
         if self._handles:
-            _STEERED.difference_update(self.plant.optimizers)
+            STEERED.difference_update(self.plant.optimizers)
         actions: list[Callable[[], object]] = [self._transients.end, self.plant.forget]
         actions += [handle.remove for handle in self._handles]
         actions += [*self._undo, self._senses.close]
+        if self._guards is not None:
+            actions.append(self._guards.answering.close)
         for runner in self.runners:
             actions += [runner.release] if keep else [runner.restore, runner.release]
         run_all(actions)
@@ -157,6 +151,18 @@ class Engine:
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
+        self._release()
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
+        self.load_state_dict(state, "checkpoint", back=True)
+
+    def depart(self, state: Mapping[str, Any]) -> None:
+        """Put the knobs where they were in `state`, and let the laws go on from there."""
+        for runner in self.runners:
+            runner.depart(tuple(state["loops"][runner.name]["delivered"]))
+        self._senses.arm()
+        self._monitoring.arm()
 
     def tick_along(self) -> None:
         """Pass a tick in which other ranks step and this one does not: it measures nothing and decides as they do."""
@@ -175,14 +181,14 @@ class Engine:
         return {
             "tick": self.plant.tick,
             "loops": {runner.name: runner.state_dict() for runner in self.runners},
-            "monitors": list(self._monitors),
             "senses": self._senses.state_dict(),
-            "monitoring": self._monitoring.state_dict(),
+            **self._monitoring.state_dict(),
             "metrics": self.plant.metrics.state_dict(),
+            "guards": None if self._guards is None else self._guards.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence) -> None:
-        """Continue from `state_dict`."""
+    def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence, *, back: bool = False) -> None:
+        """Continue from `state_dict`; `back` within the same run."""
         self._transients.end()
         if precedence == "checkpoint":
             here, saved = {runner.name for runner in self.runners}, set(state["loops"])
@@ -197,53 +203,28 @@ class Engine:
             self._senses.check(state["senses"])
         self.plant.tick = state["tick"]
         if precedence == "checkpoint":
-            for name in state["monitors"]:
-                self._monitor(name)
             for runner in self.runners:
                 runner.load_state_dict(state["loops"][runner.name])
             self._senses.load_state_dict(state["senses"])
-            self._monitoring.load_state_dict(state["monitoring"])
+            self._monitoring.load_state_dict(state)
             self.plant.metrics.load_state_dict(state["metrics"])
+            if self._guards is not None and state["guards"] is not None:
+                self._guards.load_state_dict(state["guards"], back=back)
         self._senses.arm()
         self._monitoring.arm()
 
-    def _add(self, loop: CoupledLoop) -> None:
-        name = loop.title
-        while name in {runner.name for runner in self.runners}:
-            name += "'"
-        try:
-            self._claim(loop, name)
-            runner = Runner(loop, name, self.plant, advise=self._advise)
-            try:
-                inputs = self._senses.add(loop.observers, loop.every)
-            except BaseException:
-                runner.release()
-                raise
-        except AttachError as error:
-            if not loop.optional:
-                raise AttachError(f"Loop {loop.title!r}: {error}") from error
-            self._owners = {knob: owner for knob, owner in self._owners.items() if owner != name}
-            self.left_out.append(f"Loop {loop.title!r} is left out: {error}")
-            return
-        self.runners.append(runner)
-        self._inputs.append((runner, inputs))
-
-    def _claim(self, loop: CoupledLoop, name: str) -> None:
-        """Note whose the knobs are; a knob has one owner."""
-        for actuator in loop.actuators:
-            for knob in sorted(actuator.targets(self.plant)):
-                if knob in self._owners:
-                    msg = (
-                        f"A knob must be moved by one actuator; got {knob!r} in {self._owners[knob]!r} and "
-                        f"{name!r}. Join the two laws in one loop, or narrow the actuators' globs."
-                    )
-                    raise AttachError(msg)
-                self._owners[knob] = name
+    def _guarding(self, protection: Protection, *, advise: bool, exact: bool) -> Guarding:
+        plant, snapshots = self.plant, None
+        if protection.snapshots is not None:
+            snapshots = Snapshots(protection.snapshots, plant, protection.restores, group=self.group)
+        answering = Answering(protection.ladder, plant, snapshots, self, self._trace, advise=advise)
+        return Guarding(protection.guards, plant, self._senses, answering, exact=exact)
 
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self._transients.end()
+        self._release()
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
@@ -257,22 +238,28 @@ class Engine:
             self._busy = not self._is_idle()
             # With a closure this step's gradients and losses exist only after it.
             self._late = closure
-            if not closure:
-                self._sense_and_decide()
+            if not closure and not self._sense_and_decide():
+                self._withhold(optimizer)
+                return None
             if self._busy:
                 self._senses.before_step()
+        elif self._guards is not None and self._guards.answering.skips(optimizer):
+            self._withhold(optimizer)
+            return None
         self._transients.begin()
         return with_closure(args, kwargs, self._transients.guard) if closure else None
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
+        if self._release():
+            return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
             self._senses.after_update()
         if not self._transients.end() or not clocks:
             return
-        if self._late:
-            self._sense_and_decide()
+        if self._late and not self._sense_and_decide():
+            return
         if self._busy:
             self._senses.after_step()
         self._end_tick()
@@ -285,38 +272,54 @@ class Engine:
             self.plant.forget()
         if self._unchecked:
             self._warn_of_unread()
+        if self._guards is not None:
+            self._guards.answering.after_tick()
+
+    def _withhold(self, optimizer: Optimizer) -> None:
+        """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
+        if self._guards is not None:
+            self._guards.answering.withhold(optimizer)
+        self._withheld = True
+        self.plant.end()
+
+    def _release(self) -> bool:
+        """End a step that was withheld; False where none was."""
+        if not self._withheld or self._guards is None:
+            return False
+        self._withheld = False
+        self._guards.answering.give_back()
+        return True
 
     def _is_idle(self) -> bool:
         """Whether this tick is one between decisions, which must cost next to nothing."""
         if self._vitals_every and self.plant.tick % self._vitals_every == 0:
             return False
-        if len(self.plant.metrics) > len(self._monitors):
-            return False
         return self._senses.idle() and self._monitoring.idle()
 
-    def _sense_and_decide(self, *, silent: bool = False) -> None:
-        plant = self.plant
+    def _sense_and_decide(self, *, silent: bool = False) -> bool:
+        """Measure, decide and act; False where a guard keeps the step from being taken."""
+        plant, guards = self.plant, self._guards
+        if guards is not None and not guards.sound() and not guards.look(late=self._late):
+            return False
         if not self._busy:
             plant.metrics.commit()
-            return
-        # Before the tick is closed, so that a metric's first value is not lost to its reader.
-        for name in plant.metrics.names if len(plant.metrics) > len(self._monitors) else ():
-            self._monitor(name)
+            return True
+        self._monitoring.begin()
         plant.metrics.commit()
-        observed = self._monitoring.exchange()
-        for name, index in self._monitors.items():
-            if index in observed:
-                self._trace.append(Metric(plant.tick, name, observed[index]))
+        self._monitoring.record()
         refuse_half_joined(plant.model, joined=self.joined)
         arrived = self._senses.exchange(silent=silent)
+        if guards is not None and arrived and not guards.hear(arrived, late=self._late):
+            return False
         if arrived:
             with torch.no_grad():
-                for runner, inputs in self._inputs:
+                for runner, inputs in self._assembly.inputs:
                     self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
         if self._vitals_every and plant.tick % self._vitals_every == 0:
             vitals = self.vitals()
             if not math.isnan(vitals.homeostasis):
                 self._trace.append(vitals)
+        return True
 
     def _run(self, runner: Runner, fresh: Mapping[int, float]) -> None:
         record = runner.decide(fresh) if fresh else None
@@ -325,10 +328,6 @@ class Engine:
         for alarm in runner.alarms:
             self._warn(alarm.text)
         runner.alarms.clear()
-
-    def _monitor(self, name: str) -> None:
-        if name not in self._monitors:
-            (self._monitors[name],) = self._monitoring.add((Loss(metric=name),), self._report_every)
 
     def _warn_of_unread(self) -> None:
         unread = [name for actuator, memory in self._unchecked for name in actuator.unread(self.plant, memory)]

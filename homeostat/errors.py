@@ -5,6 +5,7 @@ HomeostatError
 ├── RecipeError        a recipe cannot be read
 ├── StateError         a saved state does not fit this controller
 ├── DivergenceError    the ranks of a distributed run do not decide alike
+├── GuardAbort         a guard gave the run up
 ├── TraceError         a trace on disk cannot be read or continued
 ├── AnalysisError      the data or the model do not support what was asked of them
 └── MissingExtraError  an optional package is not installed
@@ -31,6 +32,10 @@ class StateError(HomeostatError):
 
 class DivergenceError(HomeostatError):
     """The ranks of a distributed run have set the same knob to different values."""
+
+
+class GuardAbort(HomeostatError):  # noqa: N818 - the run ended as it was meant to
+    """A guard gave the run up: a fault came again whatever was done about it."""
 
 
 class TraceError(HomeostatError):

@@ -10,7 +10,8 @@ from pydantic import Field, SerializeAsAny, model_validator
 from homeostat.actuators.actuator import Actuator
 from homeostat.laws.law import Law
 from homeostat.observers.observer import Observer
-from homeostat.part import Part
+from homeostat.pace import Rest
+from homeostat.part import Part, snake
 from homeostat.profile import Profile
 
 
@@ -21,13 +22,25 @@ class AnyLoop(Part):
         every: ticks between two decisions (a rare reading decides when it comes).
         name: in records and reports; by default made of the actuators' kinds.
         patience: decisions that a loop may be held, or stand at a limit, before it raises an alarm.
+        rest: a slower cadence while the knobs keep still; None for the same cadence always.
         optional: leave the loop out where the plant offers no such reading or knob, instead of refusing.
     """
 
     every: int = Field(default=10, ge=1)
     name: str = ""
     patience: int = Field(default=20, ge=1)
+    rest: Rest | None = None
     optional: bool = False
+
+    @model_validator(mode="after")
+    def _check_rest(self) -> Self:
+        if self.rest is not None and self.rest.every % self.every:
+            msg = (
+                f"A loop's rest.every must be a multiple of every; got {self.rest.every} and {self.every}. Take a "
+                "multiple, so that a resting loop decides at ticks that are its own."
+            )
+            raise ValueError(msg)
+        return self
 
     @abstractmethod
     def coupled(self) -> CoupledLoop:
@@ -83,7 +96,7 @@ class CoupledLoop(AnyLoop):
     @property
     def title(self) -> str:
         """The name, or one made of the actuators' kinds: "LearningRate" gives "learning_rate"."""
-        return self.name or "+".join(_snake(type(actuator).__name__) for actuator in self.actuators)
+        return self.name or "+".join(snake(type(actuator).__name__) for actuator in self.actuators)
 
     def wanted(self, tick: int) -> tuple[float, ...]:
         """Return the setpoints at `tick`."""
@@ -131,10 +144,7 @@ class Loop(AnyLoop):
             every=self.every,
             name=self.name,
             patience=self.patience,
+            rest=self.rest,
             safe=() if self.safe is None else (self.safe,),
             optional=self.optional,
         )
-
-
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -47,6 +47,13 @@ class Metrics:
         slot = self._slot(name)
         return MetricReader(slot, slot.add_reader(), self._like)
 
+    def current(self, name: str) -> Tensor | float | None:
+        """Return the mean of what was observed of a metric since the last tick; None where nothing was."""
+        slot = self._slots.get(name)
+        if slot is None or not slot.calls:
+            return None
+        return slot.pending if slot.calls == 1 else slot.pending / slot.calls
+
     def commit(self) -> None:
         """Close the tick: what was observed since the last one enters every reader's interval."""
         for slot in self._slots.values():

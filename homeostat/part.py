@@ -89,3 +89,8 @@ def find(kind: str, base: type[P]) -> type[P]:
         )
         raise ValueError(msg)
     return found
+
+
+def snake(kind: str) -> str:
+    """Return a class name in the form of a part's name: "LearningRate" gives "learning_rate"."""
+    return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(kind))

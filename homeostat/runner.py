@@ -12,6 +12,7 @@ from homeostat.closing import run_all
 from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
+from homeostat.pace import Pace
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
 from homeostat.trace import Event, Record
@@ -60,6 +61,7 @@ class Runner:
         self._decided: int | None = None
         self._holds = 0
         self._saturated = 0
+        self.pace = Pace(loop.every, loop.rest)
         self._hand: Hand = "nobody" if advise else "law"
         self.alarms: list[Event] = []
 
@@ -74,7 +76,8 @@ class Runner:
         reasons = _ASIDE[self._hand] or (("external",) if any(moved) and not self._found else ())
         elapsed = self._ticks_since(self._asked)
         # A law that was never asked has no time to leave out.
-        held = max(0, elapsed - self._ticks_since(self._decided)) if self._holds else 0
+        since = self._ticks_since(self._decided)
+        held = (max(0, elapsed - since) if self._holds else 0) + self.pace.slept(since)
         given = Input(readings, self.loop.wanted(tick), positions, moved, elapsed, held)
         decision = self._ask(given)
         if decision is None:
@@ -83,6 +86,7 @@ class Runner:
             self._law_state, self._holds, self._asked, self._found = decision.state, 0, tick, False
             record = self._move(decision.command, given, decision.terms, reasons)
         self._decided = tick
+        self.pace.heed(tick, None if decision is None else self._positions)
         return record
 
     def override(self, values: tuple[float, ...]) -> None:
@@ -112,6 +116,13 @@ class Runner:
         if self._hand == "operator":
             self._hand = "law"
             # Found, so that the law departs from there and not from what it would have done.
+            self._found = True
+
+    def depart(self, values: tuple[float, ...]) -> None:
+        """Put the knobs at `values`, in their units, and let the law go on from there, unless a hand holds them."""
+        if self._hand == "law":
+            self.delivered = self.write(values)
+            self._positions = self._coordinates(self.delivered)
             self._found = True
 
     def write(self, values: tuple[float, ...]) -> tuple[float, ...]:
@@ -150,6 +161,7 @@ class Runner:
             "decided": self._decided,
             "holds": self._holds,
             "saturated": self._saturated,
+            "pace": self.pace.save(),
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -190,6 +202,7 @@ class Runner:
             self._hand = "operator" if state["overridden"] else "law"
         self._asked, self._decided = state["asked"], state["decided"]
         self._holds, self._saturated = state["holds"], state["saturated"]
+        self.pace.load(state["pace"])
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from homeostat.errors import StateError
 
-VERSION = 2
+VERSION = 3
 
 
 def to_data(state: Any) -> Any:
@@ -72,4 +72,13 @@ def _from_1(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, **senses, "version": 2, "loops": loops, "metrics": metrics}
 
 
-_UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1}
+def _from_2(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 2 had no guards, no loops at rest, and other memories of limits: they begin anew."""
+    loops = {
+        name: {**loop, "memories": [None] * len(loop["actuators"]), "pace": [False, None, 0]}
+        for name, loop in state["loops"].items()
+    }
+    return {**state, "version": 3, "loops": loops, "guards": None}
+
+
+_UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1, 2: _from_2}

@@ -62,6 +62,46 @@ class Event(NamedTuple):
     text: str
 
 
+class Intervention(NamedTuple):
+    """What a guard did about a fault.
+
+    Attributes:
+        tick: optimizer steps that changed weights before it.
+        guard: its name.
+        answer: "alarm", "cut", "skip", "reset", "rollback" or "abort".
+        text: what was found.
+        exact: whether the step at fault had not been taken yet.
+        back_to: tick of the snapshot that was put back; None for none.
+        replayed: whether the run goes on from that tick, so that what was recorded since is recorded anew.
+        advised: whether it was only said and not done.
+    """
+
+    tick: int
+    guard: str
+    answer: str
+    text: str
+    exact: bool = True
+    back_to: int | None = None
+    replayed: bool = False
+    advised: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people."""
+        done = _DONE[self.answer] + ("" if self.back_to is None else f" to tick {self.back_to}")
+        return f"Guard {self.guard!r} at tick {self.tick}: {self.text}; {'advised: ' if self.advised else ''}{done}."
+
+
+_DONE = {
+    "alarm": "nothing is done",
+    "cut": "the gradient is cut to its usual norm",
+    "skip": "the step is skipped",
+    "reset": "the optimizer's moments are reset and the step is skipped",
+    "rollback": "the run goes back",
+    "abort": "the run is given up",
+}
+
+
 class LoopVitals(NamedTuple):
     """How well one loop held its readings over a window of decisions: `homeostat.analysis.loop_vitals`.
 
@@ -102,7 +142,7 @@ class Vitals(NamedTuple):
     loops: Mapping[str, LoopVitals]
 
 
-Entry = Record | Metric | Event | Vitals
+Entry = Record | Metric | Event | Intervention | Vitals
 
 
 class Sink(Protocol):
@@ -130,6 +170,7 @@ class Trace:
 
     Attributes:
         events: the last ones, oldest first.
+        interventions: the last ones, oldest first.
         vitals: the last ones that were recorded, oldest first.
     """
 
@@ -137,6 +178,7 @@ class Trace:
         self.capacity = capacity
         self.sinks = tuple(sinks)
         self.events: list[Event] = []
+        self.interventions: list[Intervention] = []
         self.vitals: list[Vitals] = []
         # Kept as they come and turned into columns when asked for: a decision must cost little.
         self._records: dict[str, deque[Record]] = {}
@@ -161,10 +203,24 @@ class Trace:
                 self._metrics.setdefault(entry.name, deque(maxlen=self.capacity)).append(entry)
             case Event():
                 self.events = [*self.events, entry][-self.capacity :]
+            case Intervention():
+                self.interventions = [*self.interventions, entry][-self.capacity :]
+                if entry.replayed:
+                    self._rewind(entry.back_to or 0)
             case Vitals():
                 self.vitals = [*self.vitals, entry][-self.capacity :]
         for sink in self.sinks:
             sink.write(entry)
+
+    def _rewind(self, tick: int) -> None:
+        """Drop what was recorded at `tick` or later: a replay records it anew."""
+        for records in self._records.values():
+            while records and records[-1].tick >= tick:
+                records.pop()
+        for metrics in self._metrics.values():
+            while metrics and metrics[-1].tick >= tick:
+                metrics.pop()
+        self.vitals = [vitals for vitals in self.vitals if vitals.tick < tick]
 
     def records(self, name: str, last: int) -> list[Record]:
         """Return the last records of a loop, `last` at most, oldest first; none where it has not decided."""

@@ -13,20 +13,24 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 # Imported so that every part of the library can be found by its kind.
 from homeostat import actuators, laws, observers
 from homeostat.errors import RecipeError
+from homeostat.guards import Guard, Ladder, SnapshotPolicy, detectors
 from homeostat.loop import AnyLoop
 from homeostat.part import Part
 from homeostat.profile import Profile
 
-_ROLES = (actuators, laws, observers)
+_ROLES = (actuators, detectors, laws, observers)
 
 
 class Recipe(BaseModel):
-    """The loops of a controller, with a name.
+    """The loops and guards of a controller, with a name.
 
     Attributes:
         version: of this format.
         name: shown in reports.
         loops: carried out in this order.
+        guards: what answers faults.
+        ladder: how their answers escalate.
+        snapshots: what there is to go back to; None for nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +38,9 @@ class Recipe(BaseModel):
     version: Literal[1] = 1
     name: str = ""
     loops: tuple[SerializeAsAny[AnyLoop], ...]
+    guards: tuple[SerializeAsAny[Guard], ...] = ()
+    ladder: SerializeAsAny[Ladder] = Ladder()
+    snapshots: SerializeAsAny[SnapshotPolicy] | None = None
 
     def over(self, horizon: int) -> Self:
         """Return the recipe for a run of `horizon` ticks: every profile with an ending now knows when it comes.

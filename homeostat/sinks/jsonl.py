@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from homeostat.errors import HomeostatError, HomeostatWarning, TraceError
-from homeostat.trace import Entry, Event, Metric, Record, Vitals
+from homeostat.trace import Entry, Event, Intervention, Metric, Record, Vitals
 
 # What the first line of every trace begins with.
 HEAD = b'{"run":'
@@ -170,6 +170,8 @@ def _fields(entry: Entry) -> dict[str, Any]:
             return {"tick": entry.tick, "metric": entry.name, "value": entry.value}
         case Event():
             return {"tick": entry.tick, "event": entry.text}
+        case Intervention():
+            return {"tick": entry.tick, "intervention": entry._asdict()}
         case Vitals():
             loops = {name: loop._asdict() for name, loop in entry.loops.items()}
             return {"tick": entry.tick, "homeostasis": entry.homeostasis, "loops": loops}

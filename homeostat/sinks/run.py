@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.errors import TraceError
-from homeostat.trace import Event, LoopVitals, Record, Vitals, row
+from homeostat.trace import Event, Intervention, LoopVitals, Record, Vitals, row
 
 Columns = dict[str, NDArray[np.float64]]
 
@@ -31,6 +31,7 @@ class Run(NamedTuple):
         loops: by loop, the columns that `Trace.loop` names, oldest first.
         metrics: by metric, columns `tick` and `value`.
         events: oldest first.
+        interventions: of guards, oldest first.
         vitals: oldest first; those of any part of the run: `homeostat.analysis.run_vitals`.
     """
 
@@ -38,6 +39,7 @@ class Run(NamedTuple):
     loops: dict[str, Columns]
     metrics: dict[str, Columns]
     events: list[Event]
+    interventions: list[Intervention]
     vitals: list[Vitals]
 
     @property
@@ -82,6 +84,7 @@ class _Reader:
         self._loops: dict[str, _Growing] = {}
         self._metrics: dict[str, _Growing] = {}
         self._events: list[Event] = []
+        self._interventions: list[Intervention] = []
         self._vitals: list[Vitals] = []
         # What the last opening of the trace waits with until something is recorded.
         self._resumed_at: int | None = None
@@ -106,6 +109,8 @@ class _Reader:
         self._resume()
         if "homeostasis" in fields:
             self._vitals.append(_vitals(fields))
+        elif "intervention" in fields:
+            self._intervene(Intervention(**fields["intervention"]))
         elif "loop" in fields:
             record = _record(fields)
             self._loops.setdefault(record.loop, _Growing()).append(row(record))
@@ -113,14 +118,23 @@ class _Reader:
             value = {"tick": fields["tick"], "value": float(fields["value"])}
             self._metrics.setdefault(fields["metric"], _Growing()).append(value)
 
+    def _intervene(self, intervention: Intervention) -> None:
+        self._interventions.append(intervention)
+        if intervention.replayed and intervention.back_to is not None:
+            self._drop_from(intervention.back_to)
+
     def _resume(self) -> None:
         if self._resumed_at is None:
             return
-        for table in (*self._loops.values(), *self._metrics.values()):
-            table.drop_from(self._resumed_at)
+        self._drop_from(self._resumed_at)
         self._events = [event for event in self._events if event.tick < self._resumed_at] + self._new_events
-        self._vitals = [vitals for vitals in self._vitals if vitals.tick < self._resumed_at]
+        self._interventions = [i for i in self._interventions if i.tick < self._resumed_at]
         self._resumed_at = None
+
+    def _drop_from(self, tick: int) -> None:
+        for table in (*self._loops.values(), *self._metrics.values()):
+            table.drop_from(tick)
+        self._vitals = [vitals for vitals in self._vitals if vitals.tick < tick]
 
     def run(self) -> Run:
         if self._description is None:
@@ -128,7 +142,7 @@ class _Reader:
         events = self._events if self._resumed_at is None else self._events + self._new_events
         loops = {name: table.columns() for name, table in self._loops.items() if table}
         metrics = {name: table.columns() for name, table in self._metrics.items() if table}
-        return Run(self._description, loops, metrics, events, self._vitals)
+        return Run(self._description, loops, metrics, events, self._interventions, self._vitals)
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         version = description.get("version")

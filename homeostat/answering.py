@@ -1,0 +1,219 @@
+"""What is done about a fault: answers carried out on a plant."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.optim import Optimizer
+
+from homeostat.errors import GuardAbort, HomeostatWarning
+from homeostat.guards.detector import Finding
+from homeostat.guards.guard import Answer
+from homeostat.guards.ladder import MILD, Ladder, LadderState, Rung
+from homeostat.guards.lookout import Lookout
+from homeostat.guards.moments import reset_moments
+from homeostat.guards.running_statistics import RunningStatistics
+from homeostat.guards.snapshot import Snapshots
+from homeostat.guards.withheld import Withheld
+from homeostat.norms import local
+from homeostat.plant import Plant
+from homeostat.state import from_data, to_data
+from homeostat.trace import Intervention, Trace
+
+
+class Guarded(Protocol):
+    """The controller as its guards need it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next decisions depend on."""
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Decide as it did when `state` was returned: laws, readings, knobs and tick."""
+
+    def depart(self, state: Mapping[str, Any]) -> None:
+        """Put the knobs where they were in `state`, and let the laws go on from there."""
+
+
+class Found(NamedTuple):
+    """A fault, who found it in which reading, and whether the step under way can still be kept from it."""
+
+    lookout: Lookout
+    reading: float
+    finding: Finding
+    exact: bool
+
+
+class Answering:
+    """Carries answers out.
+
+    Args:
+        ladder: how they escalate.
+        plant: on what.
+        snapshots: what there is to go back to, None for nothing.
+        controller: whose guards they are.
+        trace: takes a record of every intervention.
+        advise: only say what would be done.
+    """
+
+    def __init__(
+        self,
+        ladder: Ladder,
+        plant: Plant,
+        snapshots: Snapshots | None,
+        controller: Guarded,
+        trace: Trace,
+        *,
+        advise: bool,
+    ) -> None:
+        self._ladder, self._plant, self._snapshots = ladder, plant, snapshots
+        self._controller, self._trace, self._advise = controller, trace, advise
+        self._climbed = LadderState()
+        # Steps that were skipped or taken back; with the tick they number the steps that were begun.
+        self._lost = 0
+        self._next_snapshot = 0
+        self._statistics = RunningStatistics(plant.model)
+        self._withheld = Withheld()
+        self._to_skip: set[int] = set()
+
+    def answer(self, found: Found, rest: Callable[[], None]) -> bool:
+        """Carry out what the ladder says; False where the step under way is not to be taken.
+
+        Args:
+            found: the fault.
+            rest: lets the detectors forget their evidence.
+
+        Raises:
+            GuardAbort: the run is given up; it stands where the last good snapshot was, if there is one.
+        """
+        rung = self._climb(found)
+        tick, back_to, replayed = self._plant.tick, None, False
+        if not self._advise:
+            if rung.answer != "alarm":
+                self._plant.faults += 1
+            if self._snapshots is not None and rung.answer != "alarm":
+                self._snapshots.doubt()
+            if self._snapshots is not None and rung.answer in {"rollback", "abort"} and self._snapshots.ticks:
+                back_to, replayed = self._go_back(self._snapshots, rung)
+            elif rung.answer == "cut":
+                self._cut(found.lookout.share(found.reading) or 1.0)
+            elif rung.answer == "reset":
+                for optimizer in self._plant.optimizers:
+                    reset_moments(optimizer)
+        if rung.answer in {"reset", "rollback"} and not (replayed or self._advise):
+            rest()
+        said = (found.lookout.name, rung.answer, f"{found.lookout.guard.watched} {found.finding.text}", found.exact)
+        self._tell(Intervention(tick, *said, back_to, replayed, self._advise), rung.reason)
+        if self._advise or rung.answer in {"alarm", "cut"}:
+            return True
+        self._skip()
+        return False
+
+    def withhold(self, optimizer: Optimizer) -> None:
+        """Keep an optimizer from taking the step under way."""
+        self._withheld.take(optimizer)
+
+    def skips(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer that steps after the clock must not, since the clock did not."""
+        if id(optimizer) not in self._to_skip:
+            return False
+        self._to_skip.discard(id(optimizer))
+        return True
+
+    def give_back(self) -> bool:
+        """End a step that was withheld; False where none was."""
+        return self._withheld.give_back()
+
+    def after_tick(self) -> None:
+        """After a step: remember what there may be to go back to."""
+        if self._advise:
+            return
+        self._to_skip.clear()
+        self._statistics.keep()
+        if self._snapshots is not None and self._plant.tick >= self._next_snapshot:
+            self._snapshots.take(self._controller.state_dict())
+            self._next_snapshot = self._plant.tick + self._snapshots.policy.every
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far answers have escalated, as plain data."""
+        return {"climbed": to_data(self._climbed), "lost": self._lost}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._climbed = from_data(LadderState(), state["climbed"])
+        self._lost = state["lost"]
+        self._next_snapshot = 0
+
+    def close(self) -> None:
+        """Wait until the snapshots are on disk."""
+        if self._snapshots is not None:
+            self._snapshots.close()
+
+    def _climb(self, found: Found) -> Rung:
+        first: Answer = found.lookout.guard.answer
+        if first == "cut" and found.lookout.share(found.reading) is None:
+            first = "skip"
+        if first in {"cut", "skip"} and not found.exact:
+            first = "rollback"
+        if self._snapshots is not None:
+            self._snapshots.confirm()
+        if first in MILD and not self._advise:
+            # Before it is asked what else the batch has broken.
+            self._statistics.put_back()
+        depth = self._depth()
+        tick = self._plant.tick
+        rung, climbed = self._ladder.climb(
+            self._climbed,
+            first,
+            tick=tick,
+            moment=tick + self._lost,
+            depth=depth,
+            # Ranks might differ in it, and there no verdict is exact.
+            broken=found.exact and first in MILD and self._broken(),
+        )
+        self._climbed = climbed
+        return rung
+
+    def _depth(self) -> int:
+        return 0 if self._snapshots is None else len(self._snapshots.ticks)
+
+    def _go_back(self, snapshots: Snapshots, rung: Rung) -> tuple[int, bool]:
+        """Put a good snapshot back; returns its tick, and whether the steps since are taken again."""
+        replay = snapshots.replays and (rung.replay or rung.answer == "abort")
+        restored = snapshots.restore(rung.back, replay=replay)
+        if replay:
+            self._lost += self._plant.tick - restored.tick
+            self._controller.go_back(restored.extra)
+        else:
+            self._controller.depart(restored.extra)
+        self._statistics.keep()
+        self._next_snapshot = self._plant.tick + snapshots.policy.every
+        return restored.tick, replay
+
+    def _skip(self) -> None:
+        self._lost += 1
+        self._to_skip = {id(optimizer) for optimizer in self._plant.optimizers[1:]}
+        self._plant.metrics.discard()
+
+    def _cut(self, share: float) -> None:
+        with torch.no_grad():
+            torch._foreach_mul_([g._values() if g.is_sparse else local(g) for g in self._plant.gradients()], share)
+
+    def _broken(self) -> bool:
+        return self._snapshots is not None and self._snapshots.damaged()
+
+    def _tell(self, intervention: Intervention, reason: str) -> None:
+        self._trace.append(intervention)
+        text = f"{intervention.sentence}{f' The reason: {reason}.' if reason else ''}"
+        if intervention.answer == "abort" and not intervention.advised:
+            raise GuardAbort(f"{text} {self._diagnosis()}")
+        warnings.warn(text, HomeostatWarning, stacklevel=2)
+
+    def _diagnosis(self) -> str:
+        """Say what was tried before the run was given up."""
+        tried = Counter((i.guard, i.answer) for i in self._trace.interventions if i.answer not in {"alarm", "abort"})
+        told = ", ".join(f"{answer} by {guard!r} {count} times" for (guard, answer), count in tried.items())
+        return f"Tried before: {told or 'nothing'}. Look at the data, the rate and the weights at that tick."

@@ -1,0 +1,84 @@
+"""A guard at work: what its detector knows, and when it looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from homeostat.guards.detector import Finding
+from homeostat.guards.guard import Guard
+from homeostat.observers.gradient import GradientNorm
+from homeostat.state import from_data, to_data
+
+# Weight of a new reading in the usual gradient norm: the last 16 or so count.
+_NEW = 1 / 16
+
+
+class Lookout:
+    """A guard at work.
+
+    Args:
+        guard: what is carried out.
+        name: unique among the controller's guards.
+
+    Attributes:
+        screen: readings between these, both included, need no closer look between two that are due.
+    """
+
+    def __init__(self, guard: Guard, name: str) -> None:
+        self.guard = guard
+        self.name = name
+        self._state = guard.detector.init()
+        self.screen = guard.detector.screen(self._state)
+        self._last: int | None = None
+        self._quiet_until = 0
+        # Logarithm of the usual gradient norm, where it is watched.
+        self._usual: float | None = None
+
+    def judge(self, reading: float, tick: int) -> Finding | None:
+        """Return what tells of a fault in a reading; one without is learned from."""
+        if tick < self._quiet_until:
+            return None
+        elapsed = self.guard.every if self._last is None else max(1, tick - self._last)
+        finding, self._state = self.guard.detector.update(self._state, reading, elapsed)
+        self._last = tick
+        self.screen = self.guard.detector.screen(self._state)
+        if finding.faulty:
+            return finding
+        size = self._size(reading)
+        self._usual = size if self._usual is None else self._usual + _NEW * (size - self._usual)
+        return None
+
+    def share(self, reading: float) -> float | None:
+        """Return what a gradient of this norm must be multiplied by to have the usual one; None if that is unknown."""
+        size = self._size(reading)
+        return math.exp(self._usual - size) if self._usual is not None and math.isfinite(size) else None
+
+    def rest(self, tick: int) -> None:
+        """After an intervention: forget evidence, and look away while the run settles."""
+        self._state = self.guard.detector.rest(self._state)
+        self.screen = self.guard.detector.screen(self._state)
+        self._quiet_until = tick + self.guard.cooldown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next verdict depends on, as plain data."""
+        return {
+            "detector": type(self.guard.detector).__name__,
+            "state": to_data(self._state),
+            "last": self._last,
+            "quiet_until": self._quiet_until,
+            "usual": self._usual,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`; begin anew where it is of another detector."""
+        if state["detector"] == type(self.guard.detector).__name__:
+            self._state = from_data(self.guard.detector.init(), state["state"])
+            self.screen = self.guard.detector.screen(self._state)
+            self._last, self._quiet_until = state["last"], state["quiet_until"]
+            self._usual = state["usual"]
+
+    def _size(self, reading: float) -> float:
+        logarithmic = isinstance(self.guard.observer, GradientNorm) and self.guard.observer.log
+        return reading if logarithmic else math.log(max(reading, 1e-300))

@@ -1,0 +1,34 @@
+"""Which optimizers can be steered, and which are steered already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakSet
+
+from torch.optim import Optimizer
+
+from homeostat.errors import AttachError
+
+# Two controllers would undo each other's changes in the wrong order.
+STEERED: WeakSet[Optimizer] = WeakSet()
+
+
+def refuse_unsteerable(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse optimizers without step hooks, and those that another controller steers.
+
+    Raises:
+        AttachError: one of them is of this kind.
+    """
+    for i, optimizer in enumerate(optimizers):
+        if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            msg = (
+                f"An optimizer must be a torch.optim.Optimizer with step hooks; got {type(optimizer).__name__}. "
+                "Pass the optimizer that a wrapper holds."
+            )
+            raise AttachError(msg)
+        if optimizer in STEERED or any(optimizer is other for other in optimizers[:i]):
+            msg = (
+                f"An optimizer must be steered once; got a {type(optimizer).__name__} that is steered already. "
+                "Detach the first Homeostat, or give it all the loops."
+            )
+            raise AttachError(msg)
