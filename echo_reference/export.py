@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from echo_reference.model import Echo
 from echo_reference.modules.attention import Place, Source
+from echo_reference.modules.convolution import valid
 from echo_reference.modules.stack import Heard
 
 
@@ -35,11 +36,20 @@ class EncoderForExport(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return audio (B, S, d) and keys and values (L, B, H, S, D) of log-mel frames (B, n_mels, T)."""
-        audio, _ = self.model.encode(input_features)
+    def forward(
+        self, input_features: Tensor, feature_lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return audio (B, S, d), keys and values (L, B, H, S, D) of it, and its valid lengths (B,).
+
+        The batch may be exported as dynamic, the number of frames not: pad clips to one length, as Whisper does.
+
+        Args:
+            input_features: log-mel frames (B, n_mels, T).
+            feature_lengths: valid frames (B,); where absent, or where the model hears padding, all are.
+        """
+        audio, lengths = self.model.encode(input_features, feature_lengths)
         keys, values = zip(*self.model.decoder.read(audio), strict=True)
-        return audio, torch.stack(keys), torch.stack(values)
+        return audio, torch.stack(keys), torch.stack(values), lengths
 
 
 class DecoderStepForExport(nn.Module):
@@ -53,23 +63,29 @@ class DecoderStepForExport(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(  # noqa: PLR0917 - an exported program has positions, not names
-        self, tokens: Tensor, first: Tensor, audio: Tensor, read: tuple[Tensor, Tensor], keys: Tensor, values: Tensor
+    def forward(
+        self,
+        tokens: Tensor,
+        first: Tensor,
+        heard: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        keys: Tensor,
+        values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (B, t, vocab_size) and the keys and values with these tokens added.
 
         Args:
             tokens: (B, t) at positions first, first + 1, ...
             first: 0-d integer.
-            audio: as `EncoderForExport` gives it.
-            read: its keys and values.
+            heard: what `EncoderForExport` gives.
             keys: (L, B, H, T, D) of earlier positions; what lies beyond them does not matter.
             values: likewise.
         """
+        audio, *read, lengths = heard
         cache = ExportedCache(keys, values, first)
-        sources = [Source(k, v, None) for k, v in zip(*read, strict=True)]
+        mask = None if lengths is None else valid(lengths, audio.shape[1])
+        sources = [Source(k, v, mask) for k, v in zip(*read, strict=True)]
         shared = self.model.shared_rotation()
-        hidden = self.model.decoder(tokens, sources, Place(cache, first), shared, Heard(audio, None))
+        hidden = self.model.decoder(tokens, sources, Place(cache, first), shared, Heard(audio, mask))
         logits: Tensor = self.model.proj_out(hidden)
         return logits, torch.stack(cache.keys), torch.stack(cache.values)
 
