@@ -1,0 +1,45 @@
+"""Who contends, and what is taken from Echo to see what it is good for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.speech.clock import Contender
+from benchmarks.speech.echo import EchoContender
+from benchmarks.speech.tasks import Task
+from benchmarks.speech.whisper import WhisperContender
+
+_TURNED = ("*.rotary.*", "*.query_phase.*")
+_PLACED = ("*.position.direction", "*.position.gain")
+
+# Everything fixed, less one feature each.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "learning of rotary positions": {"frozen": _TURNED},
+    "rotary positions": {"frozen": _TURNED, "position_scale": 0.0},
+    "rotations": {"rotation": "none"},
+    "relative bias": {"frozen": ("*.bias.table",)},
+    "local heads": {"n_audio_local_head": 0, "n_text_local_head": 0, "global_bias": True},
+    "convolution branch": {"conv_kernel": 0},
+    "subsampling by 8 (4)": {"subsampling": 4},
+    "subsampling by 8 (2)": {"subsampling": 2},
+    "CTC loss": {"ctc_vocab": 0, "ctc_shift": None},
+    "learning of position embeddings": {"frozen": _PLACED},
+    "position embeddings": {"frozen": _PLACED, "position_gain": 0.0},
+    "small position embeddings": {"position_gain": None},
+    "open convolution gate": {"conv_gate": 0.0},
+    "large initial weights": {"init_std": 0.02},
+    "large learning rate": {"rate": 1e-3, "warmup": 200},
+}
+
+CONTENDERS: dict[str, Callable[[Task], Contender]] = {
+    "whisper": WhisperContender,
+    "echo": EchoContender,
+    "echo+recipe": partial(EchoContender, recipe="echo"),
+    # Whether Whisper's architecture would learn as fast with Echo's learning rate.
+    "whisper, large learning rate": partial(WhisperContender, rate=4e-3, warmup=50),
+    **{f"echo without {feature}": partial(EchoContender, **settings) for feature, settings in ABLATIONS.items()},
+}
+COMPARED = ("whisper", "echo", "echo+recipe")
+"""The contenders proper; the others explain."""
