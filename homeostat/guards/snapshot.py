@@ -115,7 +115,7 @@ class Snapshots:
         self._trusted: list[_Snapshot] = []
         # Memory of a snapshot that was dropped, for the next.
         self._spare: list[Tensor] = []
-        self._written = -policy.disk_every
+        self._written = 0
         self._alarmed = False
         self._files = self._open_files()
         tensors = self._content.taken()[1]
@@ -202,6 +202,9 @@ class Snapshots:
         if snapshot.copies.made is not None:
             torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
         self._content.put_back(snapshot.skeleton, snapshot.copies.tensors, replay=replay and self.replays)
+        if self._files is not None and self._written > snapshot.tick:
+            self._files.drop_after(snapshot.tick)
+            self._written = snapshot.tick
         return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]))
 
     def resume(self) -> Restored | None:
@@ -233,7 +236,8 @@ class Snapshots:
             return
         self._pending = None
         self._trusted.append(snapshot)
-        if self._files is not None and snapshot.tick >= self._written + self.policy.disk_every:
+        every = self.policy.disk_every
+        if self._files is not None and snapshot.tick // every > self._written // every:
             self._written = snapshot.tick
             self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
 

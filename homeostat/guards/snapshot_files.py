@@ -72,6 +72,11 @@ class SnapshotFiles:
                 stacklevel=3,
             )
 
+    def drop_after(self, tick: int) -> None:
+        """Remove what is newer than `tick`: the run has gone back, since it is no longer believed to be good."""
+        self.wait()
+        self._drop(tick)
+
     def newest(self, group: dist.ProcessGroup | None = None) -> Loaded | None:
         """Return what the newest file holds that is whole on every rank of `group`; None where there is none.
 
@@ -125,7 +130,7 @@ class SnapshotFiles:
             partial.unlink(missing_ok=True)
 
     def _drop(self, newest: int) -> None:
-        """Remove what is too old, what a killed run has left half written, and what another run left in our future."""
+        """Remove what is too old, what a killed run has left half written, and what lies in the future of `newest`."""
         named = self._named()
         kept = sorted(tick for tick in named if tick <= newest)[-self._keep :]
         for tick in named.keys() - set(kept):
