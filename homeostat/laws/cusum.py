@@ -19,6 +19,26 @@ class CUSUMState(NamedTuple):
     down_length: int = 0
 
 
+def accumulate(total: float, length: int, score: float, allowance: float) -> tuple[float, int]:
+    """Return max(0, total + score - allowance), and for how many scores it has been above zero."""
+    total = bounded(total + score - allowance)
+    return (total, length + 1) if total > 0 else (0.0, 0)
+
+
+def one_sided_run_length(shift: float, allowance: float, threshold: float) -> float:
+    """Return the mean number of normal scores, of mean `shift` and deviation 1, until their sum exceeds `threshold`.
+
+    With D = shift - allowance and b = threshold + 1.166: (exp(-2 D b) + 2 D b - 1) / (2 D^2), and b^2 at D = 0.
+
+    Source: D. Siegmund, Sequential Analysis, 1985, chapter 2.
+    """
+    b = threshold + 1.166
+    x = 2.0 * (shift - allowance) * b
+    if abs(x) < 1e-4:  # the formula is 0 / 0 at 0
+        return b**2
+    return 2.0 * b**2 * (math.expm1(min(-x, 700.0)) + x) / x**2
+
+
 class CUSUM(Law):
     """Answers with the setpoint until the readings have left it for good, then once with an estimate of where they are.
 
@@ -51,20 +71,10 @@ class CUSUM(Law):
     def average_run_length(self, shift: float = 0.0) -> float:
         """Return the mean number of readings until an alarm, at a mean `shift` standard deviations off the setpoint.
 
-        For one side, with D = shift - allowance and b = threshold + 1.166: (exp(-2 D b) + 2 D b - 1) / (2 D^2), and
-        b^2 at D = 0; for both, 1 / (1 / up + 1 / down). For independent normal readings it is right to some 6 per cent
-        where it is 4 or more; below it is too short (by the defaults 1.7 for 2.0, at a shift of 4).
-
-        Source: D. Siegmund, Sequential Analysis, 1985, chapter 2.
+        1 / (1 / up + 1 / down), each side by `one_sided_run_length`. For independent normal readings it is right to
+        some 6 per cent where it is 4 or more; below it is too short (by the defaults 1.7 for 2.0, at a shift of 4).
         """
-        return 1.0 / (1.0 / self._one_sided(shift) + 1.0 / self._one_sided(-shift))
-
-    def _one_sided(self, shift: float) -> float:
-        b = self.threshold + 1.166
-        x = 2.0 * (shift - self.allowance) * b
-        if abs(x) < 1e-4:  # the formula is 0 / 0 at 0
-            return b**2
-        return 2.0 * b**2 * (math.expm1(min(-x, 700.0)) + x) / x**2
+        return 1.0 / sum(1.0 / one_sided_run_length(side, self.allowance, self.threshold) for side in (shift, -shift))
 
     def init(self) -> CUSUMState:
         """Return empty sums."""
@@ -74,14 +84,10 @@ class CUSUM(Law):
         """Answer with the setpoint, or with the changed mean."""
         setpoint = bounded(given.setpoints[0])
         score = bounded((bounded(given.readings[0]) - setpoint) / self.noise)
-        up, up_length = self._add(state.up, state.up_length, score)
-        down, down_length = self._add(state.down, state.down_length, -score)
+        up, up_length = accumulate(state.up, state.up_length, score, self.allowance)
+        down, down_length = accumulate(state.down, state.down_length, -score, self.allowance)
         terms = {"up": up, "down": down}
         if max(up, down) <= self.threshold:
             return Decision((setpoint,), CUSUMState(up, up_length, down, down_length), terms)
         shift = self.allowance + up / up_length if up >= down else -self.allowance - down / down_length
         return Decision((bounded(setpoint + bounded(self.noise * shift)),), CUSUMState(), terms)
-
-    def _add(self, total: float, length: int, score: float) -> tuple[float, int]:
-        total = bounded(total + score - self.allowance)
-        return (total, length + 1) if total > 0 else (0.0, 0)

@@ -15,23 +15,35 @@ from hypothesis import strategies as st
 
 from homeostat.guards import detectors
 from homeostat.guards.detector import Detector, Finding
-from homeostat.guards.detectors import NonFinite, Spike
+from homeostat.guards.detectors import Divergence, NonFinite, OutOfRange, Shift, Spike, Stall
 from homeostat.part import Part
 from homeostat.state import from_data, to_data
 
 EXAMPLES: dict[type[Detector], list[Detector]] = {
+    Divergence: [Divergence(window=4, share=0.1), Divergence(window=1, rise=1.1)],
     NonFinite: [NonFinite()],
+    OutOfRange: [OutOfRange(high=100.0, patience=3), OutOfRange(low=0.0), OutOfRange(low=-0.5, high=1e30)],
+    Shift: [Shift(window=6, fewest=3, threshold=3.0), Shift(log=False, window=6, fewest=3, threshold=0.5, allowance=0)],
     Spike: [
         Spike(),
         Spike(window=5, fewest=3, threshold=1e-3, rise=1.01, least=0),
         Spike(window=8, fewest=4, log=False),
     ],
+    Stall: [Stall(ticks=10, window=3)],
 }
 NAMED = {f"{kind.__name__}.{i}": part for kind, parts in EXAMPLES.items() for i, part in enumerate(parts)}
 every = pytest.mark.parametrize("name", NAMED)
 
-# Their findings are the same in other units of the reading: those that know no limit in its units.
-RELATIVE = ["NonFinite.0", "Spike.0", "Spike.1", "Spike.2"]
+# Why it is not so for one that lacks a property.
+ABSOLUTE = {"OutOfRange": "its limits are in the reading's units"}
+PATIENT = {"Stall": "time is at fault, whatever the reading"}
+LOSSES = {"OutOfRange.0": "the limit is below some levels", "Stall": "it is not to stay the same"}
+
+
+def without(excused: dict[str, str]) -> pytest.MarkDecorator:
+    names = [name for name in NAMED if not {name, name.split(".")[0]} & set(excused)]
+    return pytest.mark.parametrize("name", names)
+
 
 READINGS = st.one_of(
     st.floats(0.5, 2.0),
@@ -39,7 +51,7 @@ READINGS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True),
     st.sampled_from([0.0, -1.0, 1e-300, 1e300, math.nan, math.inf, -math.inf]),
 )
-COURSE = st.lists(st.tuples(READINGS, st.integers(1, 40)), max_size=30)
+COURSE = st.lists(st.tuples(READINGS, st.integers(1, 40)), max_size=15)
 
 
 def run(detector: Detector, course: Iterable[tuple[float, int]], state: Any = None) -> tuple[list[Finding], Any]:
@@ -72,7 +84,7 @@ def test_json_brings_back_an_equal_part(name: str) -> None:
 
 @every
 @given(before=COURSE, after=COURSE)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_cut_anywhere_and_resumed_it_finds_the_same(name: str, before: Any, after: Any) -> None:
     detector = NAMED[name]
     _, state = run(detector, before)
@@ -85,7 +97,7 @@ def test_cut_anywhere_and_resumed_it_finds_the_same(name: str, before: Any, afte
 
 @every
 @given(course=COURSE, bad=st.sampled_from([math.nan, math.inf, -math.inf]))
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_what_is_not_finite_is_faulty_and_not_remembered(name: str, course: Any, bad: float) -> None:
     detector = NAMED[name]
     _, state = run(detector, course)
@@ -97,9 +109,9 @@ def test_what_is_not_finite_is_faulty_and_not_remembered(name: str, course: Any,
     assert not least <= bad <= greatest
 
 
-@every
+@without(PATIENT)
 @given(course=COURSE, reading=READINGS, elapsed=st.integers(1, 1000))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_a_reading_within_the_screen_is_not_faulty(name: str, course: Any, reading: float, elapsed: int) -> None:
     detector = NAMED[name]
     _, state = run(detector, course)
@@ -113,7 +125,7 @@ def test_a_reading_within_the_screen_is_not_faulty(name: str, course: Any, readi
 
 @every
 @given(course=COURSE, reading=READINGS)
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_a_faulty_reading_does_not_enter_what_is_normal(name: str, course: Any, reading: float) -> None:
     """After the evidence is forgotten nothing is left of it."""
     detector = NAMED[name]
@@ -125,14 +137,14 @@ def test_a_faulty_reading_does_not_enter_what_is_normal(name: str, course: Any, 
 
 @every
 @given(course=COURSE)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_at_rest_there_is_no_evidence(name: str, course: Any) -> None:
     detector = NAMED[name]
     _, state = run(detector, course)
     assert repr(detector.rest(detector.rest(state))) == repr(detector.rest(state))
 
 
-@every
+@without(LOSSES)
 @pytest.mark.parametrize("level", [1e-30, 0.7, 1.0, 2.5e7])
 def test_a_constant_reading_is_never_faulty(name: str, level: float) -> None:
     found, state = run(NAMED[name], [(level, 1 + i % 7) for i in range(300)])
@@ -140,7 +152,7 @@ def test_a_constant_reading_is_never_faulty(name: str, level: float) -> None:
     assert not NAMED[name].update(NAMED[name].rest(state), level)[0].faulty
 
 
-@pytest.mark.parametrize("name", RELATIVE)
+@without(ABSOLUTE)
 @given(seed=st.integers(0, 10**6), power=st.integers(-20, 20))
 @settings(max_examples=20)
 def test_units_do_not_matter(name: str, seed: int, power: int) -> None:
