@@ -40,7 +40,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    data: str = Field("synthetic", description="corpus: synthetic, a folder or .jsonl manifest, or hub:NAME")
+    data: str = Field("synthetic", description="corpus: synthetic:digits, a folder or .jsonl manifest, or hub:NAME")
     output: Path = Field(Path("runs/echo"), description="folder of the run")
     preset: str = Field("digits", description="named model size")
     start: str = Field("", description="model to start from: a run, or a Whisper (a folder or a name on the hub)")

@@ -38,7 +38,7 @@ class JsonLines:
 
     Raises:
         ValueError: `block` is below 1.
-        TraceError: at `open`, `path` holds something that is no trace.
+        TraceError: at `open`, `path` holds something that is no trace, or cannot be written.
     """
 
     def __init__(self, path: str | Path, block: int = 64, seconds: float = 5.0) -> None:
@@ -56,8 +56,12 @@ class JsonLines:
     def open(self, description: Mapping[str, Any]) -> None:
         """Begin a run at `path`, or go on with the one that is there; cuts off a torn last line."""
         self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _File(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _File(self.path)
+        except OSError as error:
+            msg = f"A trace must be a file that can be written; got {self.path} ({error.strerror}). Name another."
+            raise TraceError(msg) from error
         self._file.append(_line({"run": dict(description)}))
         # A script that ends without `detach` must not lose its last block.
         self._finish = weakref.finalize(self, _write_rest, self._file, self._pending, os.getpid())

@@ -147,6 +147,13 @@ def test_a_file_that_is_no_trace_is_left_alone(tmp_path, description) -> None:
     assert path.read_text() == r"\documentclass{book}"
 
 
+@pytest.mark.parametrize("below", ["", "file/trace.jsonl"])
+def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(TraceError, match=r"must be a file that can be written; got .*\(.+\)\. Name another"):
+        JsonLines(tmp_path / below).open({})
+
+
 def test_a_full_disk_costs_a_warning_and_no_entry(tmp_path, description, monkeypatch, record) -> None:
     sink = JsonLines(tmp_path / "trace.jsonl", block=2, seconds=1e6)
     sink.open(description)
