@@ -12,17 +12,16 @@ class Landing:
     """A copy of a tensor that is made on the host while the run goes on.
 
     Args:
-        tensor: what is copied, as it is now.
+        tensor: what is copied; nobody may change it any more.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self._arrived: torch.cuda.Event | None = None
+        self._host = tensor
         if tensor.is_cuda:
             self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._host.copy_(tensor, non_blocking=True)
             self._arrived = torch.cuda.current_stream(tensor.device).record_event()
-        else:
-            self._host = tensor.to("cpu")
 
     def tolist(self) -> Any:
         """Return the numbers; those that were sent long ago are there without waiting."""

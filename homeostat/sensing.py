@@ -14,7 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from homeostat.agreement import Agreement
 from homeostat.errors import StateError
+from homeostat.landing import Landing
 from homeostat.observers.observer import Observer, Phase
+from homeostat.pace import Pace
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
 
@@ -23,20 +25,20 @@ _OF_UPDATES: tuple[Phase, ...] = ("proposals", "updates")
 
 
 class Sensor:
-    """One observer at work on one plant, read every `every` ticks.
+    """One observer at work on one plant.
 
     Args:
         observer: what is measured.
-        every: ticks between two readings.
+        pace: when.
         plant: what it is measured on.
 
     Raises:
         AttachError: the plant has nothing of this kind to measure.
     """
 
-    def __init__(self, observer: Observer, every: int, plant: Plant) -> None:
+    def __init__(self, observer: Observer, pace: Pace, plant: Plant) -> None:
         self.observer = observer
-        self.every = every
+        self.pace = pace
         self.memory = observer.init(plant)
         self.history = observer.start()
         self.handles: tuple[RemovableHandle, ...] = observer.attach(plant, self.memory)
@@ -56,8 +58,11 @@ class _Flight(NamedTuple):
 
     arrives: int
     sensors: tuple[int, ...]
-    vector: Tensor
-    landed: torch.cuda.Event | None
+    vector: Landing
+
+    def rows(self) -> list[list[float]]:
+        """Return what has arrived, by sensor."""
+        return [row[: len(self.sensors)] for row in self.vector.tolist()]
 
 
 class Senses:
@@ -81,7 +86,6 @@ class Senses:
         self._group = group
         self._latency = latency
         self._agreement = agreement
-        self._cadences: dict[int, list[int]] = {}
         self._sensors: list[Sensor] = []
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
@@ -89,24 +93,27 @@ class Senses:
         self._wake = 0
         self._absent = torch.zeros((), dtype=plant.dtype, device=plant.device)
 
-    def add(self, observers: Sequence[Observer], every: int) -> tuple[int, ...]:
-        """Return the indices of sensors for `observers`; equal ones of equal cadence share one.
+    def add(self, observers: Sequence[Observer], every: int, pace: Pace | None = None) -> tuple[int, ...]:
+        """Return the indices of sensors for `observers`; equal ones of equal, fixed cadence share one.
+
+        Args:
+            observers: what is measured.
+            every: ticks between two readings.
+            pace: the same where it may change.
 
         Raises:
             AttachError: the plant has nothing of this kind to measure; no sensor is left behind then.
         """
         count = len(self._sensors)
         try:
-            indices = tuple(self._add(observer, every) for observer in observers)
+            pace = Pace(every) if pace is None else pace
+            indices = tuple(self._add(observer, pace) for observer in observers)
         except BaseException:
             for sensor in self._sensors[count:]:
                 sensor.close()
             del self._sensors[count:]
             raise
         self._wake = 0
-        self._cadences = {}
-        for i, sensor in enumerate(self._sensors):
-            self._cadences.setdefault(sensor.every, []).append(i)
         self._updates = [s for s in self._sensors if s.observer.phase in _OF_UPDATES]
         self._activations = [s for s in self._sensors if s.observer.phase == "activations"]
         return indices
@@ -116,7 +123,7 @@ class Senses:
         tick = self._plant.tick
         self._prepare(self._activations, tick)
         # What is due at a tick may have to be prepared and measured in the step of the one before.
-        due = [-(-tick // every) * every for every in self._cadences]
+        due = [-(-tick // every) * every for every in {sensor.pace.every for sensor in self._sensors}]
         self._wake = min((max(t - 1, tick) for t in due), default=tick)
 
     def idle(self) -> bool:
@@ -145,10 +152,10 @@ class Senses:
         A silent rank takes part in the sum and adds to it only what its last step did.
         """
         tick = self._plant.tick
-        due = [i for every, indices in self._cadences.items() if tick % every == 0 for i in indices]
+        due = tuple(i for i, sensor in enumerate(self._sensors) if tick % sensor.pace.every == 0)
         if due:
             with torch.no_grad():
-                self._send(tuple(sorted(due)), silent=silent)
+                self._send(due, silent=silent)
         return self._arrivals() if self._flights else {}
 
     def _send(self, due: tuple[int, ...], *, silent: bool) -> None:
@@ -158,22 +165,14 @@ class Senses:
             due = tuple(i for i, m in zip(due, measured, strict=True) if m is not None)
             if not due:
                 return
-        vector = self._pack(measured)
-        landed = None
-        if vector.is_cuda:
-            host = torch.empty(vector.shape, dtype=vector.dtype, pin_memory=True)
-            host.copy_(vector, non_blocking=True)
-            landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            landed.record()
-            vector = host
-        self._flights.append(_Flight(self._plant.tick + self._latency, due, vector, landed))
+        self._flights.append(_Flight(self._plant.tick + self._latency, due, Landing(self._pack(measured))))
 
     def _arrivals(self) -> dict[int, float]:
         # A non-finite measurement is a reading too.
         readings: dict[int, float] = {}
         while self._flights and self._flights[0].arrives <= self._plant.tick:
             flight = self._flights.popleft()
-            rows = self._landed(flight)
+            rows = flight.vector.tolist()
             if self._agreement is not None and len(rows[0]) > len(flight.sensors):
                 self._agreement.check([row[-2:] for row in rows])
             for index, value in zip(flight.sensors, self._unpack(flight, rows), strict=True):
@@ -200,7 +199,8 @@ class Senses:
             "measured": [None if s.measured is None else s.measured.item() for s in self._sensors],
             # Without what the ranks compare, since there may be another number of them on load.
             "flights": [
-                [f.arrives, list(f.sensors), [row[: len(f.sensors)] for row in self._landed(f)]] for f in self._flights
+                [f.arrives, list(f.sensors), [row[: len(f.sensors)] for row in f.vector.tolist()]]
+                for f in self._flights
             ],
         }
 
@@ -231,28 +231,28 @@ class Senses:
             if saved is not None:
                 sensor.observer.load(self._plant, sensor.memory, saved)
         self._flights = deque(
-            _Flight(arrives, tuple(sensors), torch.tensor(vector, dtype=self._plant.dtype), None)
+            _Flight(arrives, tuple(sensors), Landing(torch.tensor(vector, dtype=self._plant.dtype)))
             for arrives, sensors, vector in state["flights"]
         )
 
     def _kinds(self) -> list[str]:
         return [type(sensor.observer).__name__ for sensor in self._sensors]
 
-    def _add(self, observer: Observer, every: int) -> int:
+    def _add(self, observer: Observer, pace: Pace) -> int:
         for index, sensor in enumerate(self._sensors):
-            if sensor.observer == observer and sensor.every == every:
+            if sensor.observer == observer and sensor.pace.shares(pace):
                 return index
-        self._sensors.append(Sensor(observer, every, self._plant))
+        self._sensors.append(Sensor(observer, pace, self._plant))
         return len(self._sensors) - 1
 
     def _prepare(self, sensors: list[Sensor], tick: int) -> None:
         for sensor in sensors:
-            if tick % sensor.every == 0:
+            if tick % sensor.pace.every == 0:
                 sensor.observer.prepare(self._plant, sensor.memory)
 
     def _due_next(self, phase: Phase) -> list[Sensor]:
         tick = self._plant.tick + 1
-        return [s for s in self._updates if s.observer.phase == phase and tick % s.every == 0]
+        return [s for s in self._updates if s.observer.phase == phase and tick % s.pace.every == 0]
 
     def _observe(self, sensor: Sensor) -> Tensor | None:
         if sensor.observer.phase in _OF_UPDATES:
@@ -274,12 +274,6 @@ class Senses:
             packed = torch.cat([packed, self._agreement.columns(packed)], dim=1)
         dist.all_reduce(packed, op=dist.ReduceOp.SUM, group=self._group)
         return packed
-
-    def _landed(self, flight: _Flight) -> list[list[float]]:
-        if flight.landed is not None:
-            flight.landed.synchronize()
-        rows: list[list[float]] = flight.vector.tolist()
-        return rows
 
     def _unpack(self, flight: _Flight, rows: list[list[float]]) -> list[float | None]:
         if len(rows) == 1:

@@ -21,8 +21,8 @@ class Input(NamedTuple):
         moved: True where `admitted` was *found*, because the loop just started or something else moved the knob.
             A law with memory then continues from there without a bump.
         elapsed: ticks since the law was last asked, at least 1; the time that a loop was held counts.
-        held: those of them that passed while the loop was held: nothing is known of the error then, and an integral
-            that counted it would answer for the whole hold at once.
+        held: those of them that passed while the loop was held, or beyond its usual cadence while it rested: nothing is
+            known of the error then, and an integral that counted it would answer for the whole time at once.
     """
 
     readings: tuple[float, ...]

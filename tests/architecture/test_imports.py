@@ -16,7 +16,15 @@ MOST_LINES = 350
 # Each level may import the ones above it in this list; within a level, only what is said to below.
 LEVELS = (
     ("homeostat.errors", "homeostat.version", "homeostat.closing"),
-    ("homeostat.part", "homeostat.state", "homeostat.profile", "homeostat.trace", "homeostat.metrics", "homeostat.nn"),
+    (
+        "homeostat.part",
+        "homeostat.state",
+        "homeostat.pace",
+        "homeostat.profile",
+        "homeostat.trace",
+        "homeostat.metrics",
+        "homeostat.nn",
+    ),
     # What laws and analysis share.
     ("homeostat.dynamics",),
     ("homeostat.plant",),
