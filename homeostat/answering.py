@@ -56,6 +56,7 @@ class Answering:
         snapshots: what there is to go back to, None for nothing.
         controller: whose guards they are.
         trace: takes a record of every intervention.
+        skips: whether a guard may ask for a step not to be taken.
         advise: only say what would be done.
     """
 
@@ -67,6 +68,7 @@ class Answering:
         controller: Guarded,
         trace: Trace,
         *,
+        skips: bool,
         advise: bool,
     ) -> None:
         self._ladder, self._plant, self._snapshots = ladder, plant, snapshots
@@ -75,7 +77,9 @@ class Answering:
         # Steps that were skipped or taken back; with the tick they number the steps that were begun.
         self._lost = 0
         self._next_snapshot = 0
-        self._statistics = RunningStatistics(plant.model)
+        # Which optimizer stepped last, and which did in the iteration before.
+        self._stepped = self._last = plant.optimizers[-1]
+        self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
         self._withheld = Withheld()
         self._to_skip: set[int] = set()
 
@@ -127,15 +131,19 @@ class Answering:
         """End a step that was withheld; False where none was."""
         return self._withheld.give_back()
 
-    def after_tick(self) -> None:
-        """After a step: remember what there may be to go back to."""
-        if self._advise:
+    def after_step(self, optimizer: Optimizer) -> None:
+        """After a step was taken: remember what there may be to go back to."""
+        if optimizer is self._plant.optimizers[0]:
+            # As things were after the last of several, since going back takes the place of all their steps.
+            self._last, self._stepped = self._stepped, optimizer
+            self._to_skip.clear()
+            self._statistics.keep()
+        self._stepped = optimizer
+        if self._snapshots is None or self._plant.tick < self._next_snapshot or optimizer is not self._last:
             return
-        self._to_skip.clear()
-        self._statistics.keep()
-        if self._snapshots is not None and self._plant.tick >= self._next_snapshot:
+        if not self._advise:
             self._snapshots.take(self._controller.state_dict())
-            self._next_snapshot = self._plant.tick + self._snapshots.policy.every
+        self._next_snapshot = self._plant.tick + self._snapshots.policy.every
 
     def state_dict(self) -> dict[str, Any]:
         """How far answers have escalated, as plain data."""
@@ -160,7 +168,7 @@ class Answering:
             first = "rollback"
         if self._snapshots is not None:
             self._snapshots.confirm()
-        if first in MILD and not self._advise:
+        if first in MILD:
             # Before it is asked what else the batch has broken.
             self._statistics.put_back()
         depth = self._depth()

@@ -20,7 +20,7 @@ from homeostat.closing import run_all
 from homeostat.errors import HomeostatError, HomeostatWarning, StateError
 from homeostat.guarding import Guarding
 from homeostat.guards.guard import Guard
-from homeostat.guards.ladder import Ladder
+from homeostat.guards.ladder import MILD, Ladder
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.guards.snapshot_content import Stateful
 from homeostat.loop import CoupledLoop
@@ -45,6 +45,9 @@ class Protection(NamedTuple):
     ladder: Ladder = Ladder()
     snapshots: SnapshotPolicy | None = None
     restores: Sequence[Stateful | torch.Generator] = ()
+
+
+NOTHING = Protection()
 
 
 class Engine:
@@ -80,7 +83,7 @@ class Engine:
         report_every: int,
         vitals_every: int = 0,
         advise: bool = False,
-        protection: Protection | None = None,
+        protection: Protection = NOTHING,
     ) -> None:
         self.plant = plant
         self.group, self.joined = group, False
@@ -91,17 +94,17 @@ class Engine:
         self._vitals_every = vitals_every
         self._assembly = Assembly(plant, self._senses, advise=advise)
         self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
-        self._guards: Guarding | None = None
-        self._late, self._busy, self._withheld = False, True, False
+        exact = group is None and latency == 0
+        self._guards, self._answering = self._protect(protection, exact=exact, advise=advise)
+        self._late, self._busy = False, True
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
         try:
             for loop in loops:
                 self._assembly.add(loop)
-            if protection is not None and (protection.guards or protection.snapshots):
-                self._guards = self._guarding(protection, advise=advise, exact=group is None and latency == 0)
-                self.left_out += self._guards.left_out
+            for guard in protection.guards:
+                self.left_out += self._guards.add(guard)
         except BaseException:
             self.close(keep=False)
             raise
@@ -125,9 +128,7 @@ class Engine:
             STEERED.difference_update(self.plant.optimizers)
         actions: list[Callable[[], object]] = [self._transients.end, self.plant.forget]
         actions += [handle.remove for handle in self._handles]
-        actions += [*self._undo, self._senses.close]
-        if self._guards is not None:
-            actions.append(self._guards.answering.close)
+        actions += [*self._undo, self._senses.close, self._answering.close]
         for runner in self.runners:
             actions += [runner.release] if keep else [runner.restore, runner.release]
         run_all(actions)
@@ -151,7 +152,7 @@ class Engine:
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
-        self._release()
+        self._answering.give_back()
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
@@ -168,8 +169,9 @@ class Engine:
         """Pass a tick in which other ranks step and this one does not: it measures nothing and decides as they do."""
         self._transients.end()
         self._busy = not self._is_idle()
-        self._sense_and_decide(silent=True)
-        self._end_tick()
+        if self._sense_and_decide(silent=True):
+            self._end_tick()
+            self._answering.after_step(self.plant.optimizers[0])
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
@@ -184,7 +186,7 @@ class Engine:
             "senses": self._senses.state_dict(),
             **self._monitoring.state_dict(),
             "metrics": self.plant.metrics.state_dict(),
-            "guards": None if self._guards is None else self._guards.state_dict(),
+            "guards": self._guards.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence, *, back: bool = False) -> None:
@@ -208,23 +210,24 @@ class Engine:
             self._senses.load_state_dict(state["senses"])
             self._monitoring.load_state_dict(state)
             self.plant.metrics.load_state_dict(state["metrics"])
-            if self._guards is not None and state["guards"] is not None:
+            if state["guards"] is not None:
                 self._guards.load_state_dict(state["guards"], back=back)
         self._senses.arm()
         self._monitoring.arm()
 
-    def _guarding(self, protection: Protection, *, advise: bool, exact: bool) -> Guarding:
-        plant, snapshots = self.plant, None
+    def _protect(self, protection: Protection, *, exact: bool, advise: bool) -> tuple[Guarding, Answering]:
+        snapshots = None
         if protection.snapshots is not None:
-            snapshots = Snapshots(protection.snapshots, plant, protection.restores, group=self.group)
-        answering = Answering(protection.ladder, plant, snapshots, self, self._trace, advise=advise)
-        return Guarding(protection.guards, plant, self._senses, answering, exact=exact)
+            snapshots = Snapshots(protection.snapshots, self.plant, protection.restores, group=self.group)
+        skips = any(guard.answer in MILD for guard in protection.guards)
+        answering = Answering(protection.ladder, self.plant, snapshots, self, self._trace, skips=skips, advise=advise)
+        return Guarding(self.plant, self._senses, answering, exact=exact), answering
 
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self._transients.end()
-        self._release()
+        self._answering.give_back()
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
@@ -243,7 +246,7 @@ class Engine:
                 return None
             if self._busy:
                 self._senses.before_step()
-        elif self._guards is not None and self._guards.answering.skips(optimizer):
+        elif self._answering.skips(optimizer):
             self._withhold(optimizer)
             return None
         self._transients.begin()
@@ -251,18 +254,20 @@ class Engine:
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
-        if self._release():
+        if self._answering.give_back():
             return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
             self._senses.after_update()
-        if not self._transients.end() or not clocks:
+        if not self._transients.end():
             return
-        if self._late and not self._sense_and_decide():
-            return
-        if self._busy:
-            self._senses.after_step()
-        self._end_tick()
+        if clocks:
+            if self._late and not self._sense_and_decide():
+                return
+            if self._busy:
+                self._senses.after_step()
+            self._end_tick()
+        self._answering.after_step(optimizer)
 
     def _end_tick(self) -> None:
         self.plant.tick += 1
@@ -272,23 +277,11 @@ class Engine:
             self.plant.forget()
         if self._unchecked:
             self._warn_of_unread()
-        if self._guards is not None:
-            self._guards.answering.after_tick()
 
     def _withhold(self, optimizer: Optimizer) -> None:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
-        if self._guards is not None:
-            self._guards.answering.withhold(optimizer)
-        self._withheld = True
+        self._answering.withhold(optimizer)
         self.plant.end()
-
-    def _release(self) -> bool:
-        """End a step that was withheld; False where none was."""
-        if not self._withheld or self._guards is None:
-            return False
-        self._withheld = False
-        self._guards.answering.give_back()
-        return True
 
     def _is_idle(self) -> bool:
         """Whether this tick is one between decisions, which must cost next to nothing."""
@@ -299,7 +292,7 @@ class Engine:
     def _sense_and_decide(self, *, silent: bool = False) -> bool:
         """Measure, decide and act; False where a guard keeps the step from being taken."""
         plant, guards = self.plant, self._guards
-        if guards is not None and not guards.sound() and not guards.look(late=self._late):
+        if not guards.sound() and not guards.look(late=self._late):
             return False
         if not self._busy:
             plant.metrics.commit()
@@ -309,7 +302,7 @@ class Engine:
         self._monitoring.record()
         refuse_half_joined(plant.model, joined=self.joined)
         arrived = self._senses.exchange(silent=silent)
-        if guards is not None and arrived and not guards.hear(arrived, late=self._late):
+        if arrived and not guards.hear(arrived, late=self._late):
             return False
         if arrived:
             with torch.no_grad():

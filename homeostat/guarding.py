@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from homeostat.answering import Answering, Found
 from homeostat.errors import AttachError
 from homeostat.guards.guard import ANSWERS, Guard
 from homeostat.guards.lookout import Lookout
+from homeostat.observers.loss_peak import LossPeak
 from homeostat.plant import Plant
 from homeostat.sensing import Senses
 
@@ -21,32 +22,45 @@ class Guarding:
     """The guards of a controller at work.
 
     Args:
-        guards: what is carried out.
         plant: what they look at.
         senses: takes the observers that have to measure.
         answering: carries answers out.
         exact: whether a reading is known before the step: one process, no latency.
-
-    Attributes:
-        left_out: why optional guards are absent.
-
-    Raises:
-        AttachError: a guard does not fit.
     """
 
-    def __init__(
-        self, guards: Sequence[Guard], plant: Plant, senses: Senses, answering: Answering, *, exact: bool
-    ) -> None:
+    def __init__(self, plant: Plant, senses: Senses, answering: Answering, *, exact: bool) -> None:
         self._plant, self._senses, self._exact = plant, senses, exact
-        self.answering = answering
+        self._answering = answering
         self._lookouts: list[Lookout] = []
         self._by_metric: dict[str, list[Lookout]] = {}
         self._by_sensor: list[tuple[int, Lookout]] = []
-        self.left_out: list[str] = []
-        for guard in guards:
-            self._add(guard)
         self._screens: list[tuple[str, float, float]] = []
-        self._due: float = 0
+        self._due = math.inf
+
+    def add(self, guard: Guard) -> list[str]:
+        """Put a guard to work; says why an optional one is left out.
+
+        Raises:
+            AttachError: it does not fit, and is not optional.
+        """
+        name = guard.title
+        while name in {lookout.name for lookout in self._lookouts}:
+            name += "'"
+        lookout = Lookout(guard, name)
+        if guard.metric is not None and self._exact:
+            self._by_metric.setdefault(guard.metric, []).append(lookout)
+        else:
+            observer = guard.observer if guard.metric is None else LossPeak(metric=guard.metric)
+            try:
+                (sensor,) = self._senses.add((observer,), guard.every)
+            except AttachError as error:
+                if not guard.optional:
+                    raise AttachError(f"Guard {guard.title!r}: {error}") from error
+                return [f"Guard {guard.title!r} is left out: {error}"]
+            self._by_sensor.append((sensor, lookout))
+        self._lookouts.append(lookout)
+        self._rearm(self._plant.tick)
+        return []
 
     def sound(self) -> bool:
         """Whether this tick's metrics need no closer look, which is all that is asked between readings."""
@@ -85,7 +99,7 @@ class Guarding:
         """What the next verdicts and answers depend on, as plain data."""
         return {
             "lookouts": {lookout.name: lookout.state_dict() for lookout in self._lookouts},
-            "answering": self.answering.state_dict(),
+            "answering": self._answering.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, back: bool) -> None:
@@ -99,26 +113,8 @@ class Guarding:
             if lookout.name in state["lookouts"]:
                 lookout.load_state_dict(state["lookouts"][lookout.name])
         if not back:
-            self.answering.load_state_dict(state["answering"])
+            self._answering.load_state_dict(state["answering"])
         self._rearm(self._plant.tick)
-
-    def _add(self, guard: Guard) -> None:
-        name = guard.title
-        while name in {lookout.name for lookout in self._lookouts}:
-            name += "'"
-        lookout = Lookout(guard, name)
-        if guard.metric is not None and self._exact:
-            self._by_metric.setdefault(guard.metric, []).append(lookout)
-        else:
-            try:
-                (sensor,) = self._senses.add((guard.observer,), guard.every)
-            except AttachError as error:
-                if not guard.optional:
-                    raise AttachError(f"Guard {guard.title!r}: {error}") from error
-                self.left_out.append(f"Guard {guard.title!r} is left out: {error}")
-                return
-            self._by_sensor.append((sensor, lookout))
-        self._lookouts.append(lookout)
 
     def _judge(self, lookout: Lookout, reading: float, found: list[Found], *, exact: bool) -> None:
         finding = lookout.judge(reading, self._plant.tick)
@@ -129,7 +125,7 @@ class Guarding:
         """Answer the gravest of what was found."""
         if not found:
             return True
-        return self.answering.answer(max(found, key=lambda f: ANSWERS.index(f.lookout.guard.answer)), self._rest)
+        return self._answering.answer(max(found, key=lambda f: ANSWERS.index(f.lookout.guard.answer)), self._rest)
 
     def _rest(self) -> None:
         for lookout in self._lookouts:

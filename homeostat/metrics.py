@@ -47,6 +47,12 @@ class Metrics:
         slot = self._slot(name)
         return MetricReader(slot, slot.add_reader(), self._like)
 
+    def peak_reader(self, name: str) -> PeakReader:
+        """Return a new reader of the greatest values of metric `name`, which need not have been observed yet."""
+        slot = self._slot(name)
+        slot.peaks.append(None)
+        return PeakReader(slot, len(slot.peaks) - 1, self._like)
+
     def current(self, name: str) -> Tensor | float | None:
         """Return the mean of what was observed of a metric since the last tick; None where nothing was."""
         slot = self._slots.get(name)
@@ -69,18 +75,27 @@ class Metrics:
             slot.calls = 0
 
     def state_dict(self) -> list[list[Any]]:
-        """Name, sums and counts of the intervals under way, and the tick under way, of every metric."""
+        """Name, sums, counts and peaks of the intervals under way, and the tick under way, of every metric."""
         return [
-            [name, [float(x) for x in slot.sums], list(slot.counts), slot.calls, float(slot.pending)]
+            [
+                name,
+                [float(x) for x in slot.sums],
+                list(slot.counts),
+                slot.calls,
+                float(slot.pending),
+                [None if x is None else float(x) for x in slot.peaks],
+            ]
             for name, slot in self._slots.items()
         ]
 
     def load_state_dict(self, state: list[list[Any]]) -> None:
         """Continue the intervals of `state_dict`; readers must have been made in the same order."""
-        for name, sums, counts, calls, pending in state:
+        for name, sums, counts, calls, pending, peaks in state:
             slot = self._slot(name)
             if len(counts) == len(slot.counts):
                 slot.sums[:], slot.counts[:] = sums, counts
+            if len(peaks) == len(slot.peaks):
+                slot.peaks[:] = peaks
             slot.calls, slot.pending = calls, pending
 
     def _slot(self, name: str) -> _Slot:
@@ -107,8 +122,24 @@ class MetricReader:
         return mean.to(self._like) if isinstance(mean, Tensor) else torch.full_like(self._like, mean)
 
 
+class PeakReader:
+    """One reader's view of a metric: the greatest value of a tick since it last took one."""
+
+    def __init__(self, slot: _Slot, index: int, like: Tensor) -> None:
+        self._slot = slot
+        self._index = index
+        self._like = like
+
+    def take(self) -> Tensor | None:
+        """Return the greatest value as a 0-d tensor and start a new interval; None if nothing was observed in it."""
+        peak, self._slot.peaks[self._index] = self._slot.peaks[self._index], None
+        if peak is None:
+            return None
+        return peak.to(self._like) if isinstance(peak, Tensor) else torch.full_like(self._like, peak)
+
+
 class _Slot:
-    """One metric: the tick under way, and one running sum a reader.
+    """One metric: the tick under way, one running sum a reader, and one greatest value a reader of these.
 
     What is at hand, numbers and tensors on the CPU, is kept in numbers: they cost a tenth. The rest stays on its
     device, in 0-d tensors of float64 where the device has it.
@@ -119,6 +150,7 @@ class _Slot:
         self.calls = 0
         self.sums: list[Tensor | float] = []
         self.counts: list[int] = []
+        self.peaks: list[Tensor | float | None] = []
 
     def add_reader(self) -> int:
         self.sums.append(0.0)
@@ -143,4 +175,13 @@ class _Slot:
             for i in range(len(self.sums)):
                 self.sums[i] = self.sums[i] + mean
                 self.counts[i] += 1
+            for i, peak in enumerate(self.peaks):
+                self.peaks[i] = mean if peak is None else _greater(peak, mean)
             self.calls = 0
+
+
+def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    """Return the greater one; NaN where either is."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+    return b if b > a or b != b else a  # noqa: PLR0124 - only NaN differs from itself

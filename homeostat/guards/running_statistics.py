@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -12,10 +14,13 @@ class RunningStatistics:
 
     A forward pass writes them before anybody can know that its batch is bad, so that a step that is not taken must
     take them back too.
+
+    Args:
+        modules: of the model; those without running statistics are passed over.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._modules = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [m for m in modules if isinstance(m, _NormBase) and m.track_running_stats]
         self._copies: list[Tensor] = []
 
     def keep(self) -> None:

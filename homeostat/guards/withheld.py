@@ -14,9 +14,11 @@ class Withheld:
 
     def __init__(self) -> None:
         self._held: list[tuple[Tensor, Tensor]] = []
+        self._open = False
 
     def take(self, optimizer: Optimizer) -> None:
         """Take the gradients away."""
+        self._open = True
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -24,9 +26,11 @@ class Withheld:
                     parameter.grad = None
 
     def give_back(self) -> bool:
-        """Put back what was taken, where nothing else has come since; False where nothing was."""
-        held, self._held = self._held, []
+        """Put back what was taken, where nothing else has come since; False where no step was withheld."""
+        if not self._open:
+            return False
+        held, self._held, self._open = self._held, [], False
         for parameter, gradient in held:
             if parameter.grad is None:
                 parameter.grad = gradient
-        return bool(held)
+        return True

@@ -3,6 +3,7 @@
 from homeostat.observers.attention import AttentionReach
 from homeostat.observers.gradient import GradientNorm
 from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
+from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
 from homeostat.observers.orthogonality import OrthogonalityDrift
 from homeostat.observers.spectrum import EffectiveRank
@@ -14,6 +15,7 @@ __all__ = [
     "GeneralizationGap",
     "GradientNorm",
     "Loss",
+    "LossPeak",
     "LossTrend",
     "Observer",
     "OrthogonalityDrift",

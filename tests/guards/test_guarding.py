@@ -1,0 +1,191 @@
+"""What guards do to a run that something happens to."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from homeostat import AttachError, Homeostat, HomeostatWarning
+from homeostat.errors import GuardAbort
+from homeostat.guards import Guard, Ladder
+from homeostat.guards.detectors import NonFinite, Spike
+from homeostat.observers import GradientNorm, Loss, UpdateRatio
+from tests.guards.runs import GUARDS, STEPS, Victim, broken_batch, moving_loops, once, scale_weights, spoil_weight
+from tests.harness import same
+
+pytestmark = pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
+
+
+@pytest.fixture(scope="module")
+def twin():
+    """The run that nothing happens to, with loops and without guards."""
+    return Victim().attach((), loops=moving_loops(), snapshots=None).run()
+
+
+def test_without_a_fault_guards_leave_the_run_bit_identical(twin):
+    guarded = Victim().attach(loops=moving_loops()).run()
+    assert guarded.losses == twin.losses
+    assert same(guarded.state(), twin.state())
+    assert guarded.told() == []
+
+
+@pytest.mark.parametrize("act", [spoil_weight, scale_weights])
+def test_after_a_passing_fault_a_replay_ends_bit_identical_to_a_run_without_it(twin, act):
+    struck = Victim().attach(loops=moving_loops()).run(once(37, act))
+    assert struck.told()[-1][1:] == ("rollback", 31)
+    assert same(struck.state(), twin.state())
+    skipped = len(struck.told()) - 1
+    assert struck.iterations == STEPS + 37 - 31 + skipped + 1
+    assert struck.homeostat.tick == STEPS
+    for name in ("learning_rate", "clip_norm"):
+        ours, theirs = (run.homeostat.trace.loop(name) for run in (struck, twin))
+        assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+def test_a_step_with_a_broken_batch_is_not_taken_and_nothing_else_changes():
+    class Without(Victim):
+        """The same loop, which leaves the step out itself."""
+
+        def run(self, bad):
+            for x, y in self.loader:
+                if self.loader.position - 1 != bad:
+                    torch.nn.functional.cross_entropy(self.model(x), y).backward()
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                else:
+                    # Dropout draws in the forward pass of the bad batch too.
+                    torch.nn.functional.dropout(torch.ones(16, 12), 0.1)
+                self.schedule.step()
+            return self
+
+    struck = Victim().attach().run(broken_batch(20))
+    assert struck.told() == [(20, "skip", None)]
+    assert same(struck.state(), Without().run(20).state())
+    assert struck.homeostat.tick == STEPS - 1
+
+
+def test_where_the_data_cannot_go_back_the_run_goes_on_from_weights_that_were_good():
+    struck = Victim().attach(loops=moving_loops(), replay=False)
+    seen = []
+
+    def strike(moment, run, batch):
+        once(37, spoil_weight)(moment, run, batch)
+        if moment == "batch" and run.iterations in {31, 38}:
+            seen.append((copy.deepcopy(run.model.state_dict()), run.homeostat.knobs))
+
+    struck.run(strike)
+    assert struck.told() == [(37, "rollback", 31)]
+    assert (struck.iterations, struck.homeostat.tick) == (STEPS, STEPS - 1)
+    (before, knobs), (after, put_back) = seen
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert put_back == knobs
+    assert struck.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_fault_that_a_replay_meets_again_is_in_the_data_and_is_skipped():
+    bad = (36, 37, 38, 39, 40, 41)
+    watchful = Guard(Loss(), Spike(fewest=5, threshold=3.0), every=1)
+    struck = Victim().attach((watchful,)).run(broken_batch(*bad, times=-1))
+    answers = [answer for _, answer, _ in struck.told()]
+    assert answers == ["skip"] * 3 + ["rollback"] + ["skip"] * 6
+    assert struck.homeostat.tick == STEPS - 6
+    assert math.isfinite(sum(struck.losses))
+
+
+def test_a_run_that_cannot_be_helped_is_given_up_with_a_diagnosis():
+    struck = Victim().attach(ladder=Ladder(patience=1, batches=1, rollbacks=1))
+    with pytest.raises(GuardAbort, match=r"nan is not finite; the run is given up.*rollback by 'loss non_finite' 1 t"):
+        struck.run(lambda moment, run, _: spoil_if(moment, run, 40))
+    assert struck.told()[-1][1] == "abort"
+    # It stands where it last was good, and can be saved.
+    assert all(t.isfinite().all() for t in struck.state())
+
+
+def spoil_if(moment, run, after):
+    if moment == "batch" and run.loader.position > after:
+        with torch.no_grad():
+            spoil_weight(run)
+
+
+def test_every_intervention_warns_and_is_recorded():
+    struck = Victim().attach()
+    with pytest.warns(HomeostatWarning, match=r"Guard 'loss non_finite' at tick 20: loss nan is not finite; the step"):
+        struck.run(broken_batch(20))
+    (intervention,) = struck.homeostat.trace.interventions
+    assert (intervention.tick, intervention.exact, intervention.advised) == (20, True, False)
+
+
+def test_advice_changes_nothing():
+    bare = Victim().run(broken_batch(20))
+    advised = Victim().attach(advise=True).run(broken_batch(20))
+    assert all(same([a], [b]) or a.isnan().any() for a, b in zip(bare.state(), advised.state(), strict=True))
+    assert advised.told()[0][:2] == (20, "skip")
+    assert all(i.advised for i in advised.homeostat.trace.interventions)
+
+
+def test_a_gradient_that_stands_out_is_cut_to_its_usual_norm():
+    guard = Guard(GradientNorm(), Spike(fewest=5), "cut", every=1)
+    norms = []
+
+    def strike(moment, run, _):
+        if moment == "gradient":
+            if run.iterations == 30:
+                for p in run.model.parameters():
+                    p.grad *= 1e4
+            norms.append([p.grad for p in run.model.parameters()])
+
+    struck = Victim().attach((guard,)).run(strike)
+    assert struck.told() == [(30, "cut", None)]
+    usual = [torch.stack([g.norm() for g in grads]).norm().item() for grads in norms]
+    assert usual[-1] < 1e3
+    assert struck.homeostat.tick == STEPS
+
+
+def test_what_is_measured_after_the_step_is_found_too_late_and_goes_back():
+    guard = Guard(UpdateRatio(schedule=False), Spike(fewest=5), "skip", every=1)
+
+    def strike(moment, run, _):
+        if moment == "gradient" and run.iterations == 37:
+            run.optimizer.param_groups[0]["lr"] *= 1e3
+
+    struck = Victim().attach((guard,)).run(strike)
+    assert struck.told() == [(38, "rollback", 31)]
+    assert not struck.homeostat.trace.interventions[0].exact
+
+
+def test_with_latency_the_worst_tick_is_found_when_it_arrives():
+    guards = [guard.model_copy(update={"every": 2}) for guard in GUARDS]
+    struck = Victim().attach(guards, latency=1).run(once(36, spoil_weight))
+    (tick, answer, back_to), *_ = struck.told()
+    assert (answer, back_to) == ("rollback", 31)
+    assert 37 <= tick <= 40
+    assert all(t.isfinite().all() for t in struck.state())
+
+
+def test_a_guard_that_does_not_fit_is_refused_or_left_out():
+    guard = Guard(GradientNorm(group=7), NonFinite())
+    with pytest.raises(AttachError, match="Guard 'gradient_norm non_finite': GradientNorm.group must be below"):
+        Victim().attach((guard,))
+    left = Victim().attach((guard.model_copy(update={"optional": True}),))
+    assert any("is left out" in event.text for event in left.homeostat.trace.events)
+
+
+def test_detached_means_gone():
+    struck = Victim().attach()
+    struck.homeostat.detach()
+    struck.homeostat = None
+    struck.run(broken_batch(20))
+    assert not all(t.isfinite().all() for t in struck.state())
+
+
+def test_cut_needs_the_norm():
+    with pytest.raises(ValueError, match="must watch GradientNorm"):
+        Guard(Loss(), Spike(), "cut")
+
+
+def test_guards_are_part_of_the_recipe():
+    homeostat = Homeostat([], guards=GUARDS)
+    assert type(homeostat.recipe).model_validate_json(homeostat.recipe.model_dump_json()) == homeostat.recipe
