@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from pydantic import Field
 
 from homeostat.guards.detector import FINITE, LARGEST_SINGLE, Finding
 from homeostat.guards.detectors.windowed import Normal, Windowed
+from homeostat.laws.law import bounded
 
 
 class SpikeState(NamedTuple):
-    """What is known of normal readings, and the greatest one that is no spike (None while too few are known)."""
+    """What is known of normal readings.
+
+    Attributes:
+        normal: their level and spread.
+        peak: the farthest that one was above the level, which fades.
+        greatest: the greatest reading that is no spike; None while too few are known.
+    """
 
     normal: Normal = Normal()
+    peak: float = 0.0
     greatest: float | None = None
 
 
 class Spike(Windowed):
-    """Finds single readings that stand out: far from the median of those before, and above all of them.
+    """Finds single readings that stand out: far from the median of those before, and farther than any of late.
 
-    With x the logarithm of a reading, m the median of the last `window` normal ones, d their median absolute deviation
-    and g the greatest of them, a reading is a spike where
+    With m the median of the last `window` normal readings, s the robust standard deviation of their logarithms, and p
+    the farthest that a normal reading was above the median of its time, halved every `memory` ticks, a reading y is a
+    spike where all of these hold:
 
-        x - m > threshold * 1.4826 d   and   x - g > ln rise.
+        ln y - ln m > threshold * s   and   y - m > (rise - 1) |m|   and   y - m > tail * p.
 
-    The first is the identifier of Hampel. Losses of small batches, under noisy labels or of an overfitted network have
-    heavier tails than it allows for: the second asks for more than was seen lately, and `least` for more than a part
-    of what was learned. Only ratios count: a reading in other units gives the same findings.
+    The first is the identifier of Hampel. The losses of small batches, of noisy labels or of a network that has learned
+    its data by heart have far heavier tails than it allows for: one example in a thousand costs ten thousand times the
+    median. The third remembers such tails longer than the window does, and in the reading's own unit, in which they
+    stay the same while the median sinks. Only ratios count: a reading in other units gives the same findings.
 
-    Without `log` the second is x - g > (rise - 1) max(|m|, g - m).
+    Without `log` the first is y - m > threshold * s, with s of the readings themselves.
 
     Attributes:
         threshold: robust standard deviations above the median.
-        rise: factor above the greatest remembered reading.
+        rise: least factor above the median.
+        tail: factor on the farthest normal reading.
+        memory: ticks in which that fades to a half.
 
     Source: F. R. Hampel, The influence curve and its role in robust estimation, 1974; L. Davies and U. Gather, The
     identification of multiple outliers, 1993. (ZClip, 2025, takes mean and standard deviation of gradient norms in
@@ -43,6 +54,8 @@ class Spike(Windowed):
 
     threshold: float = Field(default=6.0, gt=0, le=1e6)
     rise: float = Field(default=1.5, gt=1, le=1e6)
+    tail: float = Field(default=2.5, ge=1, le=1e6)
+    memory: float = Field(default=2000.0, gt=0, le=1e12)
 
     def init(self) -> SpikeState:
         """Return the state that knows nothing."""
@@ -50,22 +63,25 @@ class Spike(Windowed):
 
     def judge(self, state: SpikeState, reading: float, elapsed: int) -> tuple[Finding, SpikeState]:
         """Judge one reading; a normal one is remembered."""
-        del elapsed
-        normal, greatest = state
+        normal, peak, greatest = state
         score = (self.place(normal, reading) - normal.center) / normal.spread if normal.spread else 0.0
         if greatest is not None and reading > greatest:
             how = f"{score:.3g} robust deviations" if normal.spread else "far"
             return Finding(True, score, f"{reading:.4g} is {how} above {self.reading(normal.center):.4g}"), state
-        normal = self.remember(normal, reading)
-        return Finding(False, score), SpikeState(normal, self._greatest(normal))
+        after = self.remember(normal, reading)
+        if not self.knows(after):
+            return Finding(False, score), SpikeState(after)
+        if self.knows(normal):
+            peak = max(reading - self.reading(normal.center), peak * 0.5 ** (elapsed / self.memory))
+        else:
+            peak = self.reading(max(after.history)) - self.reading(after.center)
+        return Finding(False, score), SpikeState(after, peak, self._greatest(after, peak))
 
     def screen(self, state: SpikeState) -> tuple[float, float]:
         """Return all up to the least spike."""
         return FINITE[0], LARGEST_SINGLE if state.greatest is None else min(state.greatest, LARGEST_SINGLE)
 
-    def _greatest(self, normal: Normal) -> float | None:
-        if not self.knows(normal):
-            return None
-        highest = max(normal.history)
-        gap = math.log(self.rise) if self.log else (self.rise - 1) * max(abs(normal.center), highest - normal.center)
-        return self.reading(max(normal.center + self.threshold * normal.spread, highest + gap))
+    def _greatest(self, normal: Normal, peak: float) -> float:
+        level = self.reading(normal.center)
+        far = self.reading(normal.center + self.threshold * normal.spread)
+        return bounded(max(far, level + max((self.rise - 1) * abs(level), self.tail * peak)))

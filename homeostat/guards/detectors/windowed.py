@@ -46,8 +46,8 @@ class Windowed(Detector):
         log: compare logarithms, for readings of which ratios count; else differences, for those that may be negative.
     """
 
-    window: int = Field(default=64, ge=3, le=1000)
-    fewest: int = Field(default=16, ge=3)
+    window: int = Field(default=32, ge=3, le=1000)
+    fewest: int = Field(default=8, ge=3)
     least: float = Field(default=0.01, ge=0, le=1e6)
     log: bool = True
 
