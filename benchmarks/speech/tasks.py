@@ -16,8 +16,10 @@ from echo_reference.data.utterance import Corpus, Utterance
 from echo_reference.features import LogMel
 from echo_reference.tokens import CharacterTokenizer, CtcSymbols, Tokenizer, WordTokenizer
 
-TASKS = ("digits", "strings", "speaker", "sentences")
-BATCH = 32
+BATCH_SIZE = {"digits": 32, "strings": 32, "speaker": 32, "sentences": 16}
+"""Clips in a batch. There are few sentences, and they are long: more steps count for more than smoother ones."""
+
+TASKS = tuple(BATCH_SIZE)
 TRAIN_STRINGS = 6000
 TEST_STRINGS = 400
 
@@ -43,17 +45,18 @@ def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | Non
         seed: of the strings that are drawn and the order of batches; chooses the unseen speaker.
         augmentation: of the training clips, drawn anew for every batch.
     """
-    train, test, speaker = _split(load_corpus(data), name, seed)
+    train, test, speaker = split(load_corpus(data), name, seed)
     texts = [utterance.text for utterance in train]
     tokenizer = (CharacterTokenizer if name == "sentences" else WordTokenizer).from_texts(texts)
     symbols, mel = CtcSymbols(tokenizer), LogMel()
     clips = make_clips(train, mel, tokenizer, symbols)
     heard = make_clips(test, mel, tokenizer, symbols, strict=True)
-    batches = TrainingBatches(clips, tokenizer, BATCH, seed, augmentation=augmentation)
+    batches = TrainingBatches(clips, tokenizer, BATCH_SIZE[name], seed, augmentation=augmentation)
     return Task(name, batches, tokenizer, symbols, [c.features for c in heard], [c.text for c in heard], speaker)
 
 
-def _split(corpus: Corpus, name: str, seed: int) -> tuple[Sequence[Utterance], Sequence[Utterance], str]:
+def split(corpus: Corpus, name: str, seed: int) -> tuple[Sequence[Utterance], Sequence[Utterance], str]:
+    """What is learned from, what is read, and who speaks only there."""
     train = [*corpus.train, *corpus.validation]
     if name == "strings":
         test = DigitStrings(corpus.test, seed + 1).take(TEST_STRINGS)
