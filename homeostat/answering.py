@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,14 +11,14 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.optim import Optimizer
 
-from homeostat.errors import GuardAbort, HomeostatWarning
+from homeostat.errors import GuardAbort, HomeostatError, HomeostatWarning
 from homeostat.guards.detector import Finding
 from homeostat.guards.guard import Answer
 from homeostat.guards.ladder import MILD, Ladder, LadderState, Rung
 from homeostat.guards.lookout import Lookout
 from homeostat.guards.moments import reset_moments
 from homeostat.guards.running_statistics import RunningStatistics
-from homeostat.guards.snapshot import Snapshots
+from homeostat.guards.snapshot import Restored, SnapshotPolicy, Snapshots
 from homeostat.guards.withheld import Withheld
 from homeostat.norms import local
 from homeostat.plant import Plant
@@ -76,7 +77,9 @@ class Answering:
         self._climbed = LadderState()
         # Steps that were skipped or taken back; with the tick they number the steps that were begun.
         self._lost = 0
-        self._next_snapshot = 0
+        # When each guard last raised an alarm.
+        self._alarmed: dict[str, int] = {}
+        self._due: float = math.inf if snapshots is None or advise else 0
         # Which optimizer stepped last, and which did in the iteration before.
         self._stepped = self._last = plant.optimizers[-1]
         self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
@@ -93,20 +96,10 @@ class Answering:
         Raises:
             GuardAbort: the run is given up; it stands where the last good snapshot was, if there is one.
         """
-        rung = self._climb(found)
-        tick, back_to, replayed = self._plant.tick, None, False
-        if not self._advise:
-            if rung.answer != "alarm":
-                self._plant.faults += 1
-            if self._snapshots is not None and rung.answer != "alarm":
-                self._snapshots.doubt()
-            if self._snapshots is not None and rung.answer in {"rollback", "abort"} and self._snapshots.ticks:
-                back_to, replayed = self._go_back(self._snapshots, rung)
-            elif rung.answer == "cut":
-                self._cut(found.lookout.share(found.reading) or 1.0)
-            elif rung.answer == "reset":
-                for optimizer in self._plant.optimizers:
-                    reset_moments(optimizer)
+        rung, tick = self._climb(found), self._plant.tick
+        if rung.answer == "alarm" and not self._is_news(found.lookout.name):
+            return True
+        back_to, replayed = (None, False) if self._advise or rung.answer == "alarm" else self._carry_out(rung, found)
         if rung.answer in {"reset", "rollback"} and not (replayed or self._advise):
             rest()
         said = (found.lookout.name, rung.answer, f"{found.lookout.guard.watched} {found.finding.text}", found.exact)
@@ -139,21 +132,29 @@ class Answering:
             self._to_skip.clear()
             self._statistics.keep()
         self._stepped = optimizer
-        if self._snapshots is None or self._plant.tick < self._next_snapshot or optimizer is not self._last:
-            return
-        if not self._advise:
-            self._snapshots.take(self._controller.state_dict())
-        self._next_snapshot = self._plant.tick + self._snapshots.policy.every
+        if self._plant.tick >= self._due and optimizer is self._last and self._snapshots is not None:
+            self._remember(self._snapshots)
 
     def state_dict(self) -> dict[str, Any]:
         """How far answers have escalated, as plain data."""
-        return {"climbed": to_data(self._climbed), "lost": self._lost}
+        return {"climbed": to_data(self._climbed), "lost": self._lost, "alarmed": dict(self._alarmed)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._climbed = from_data(LadderState(), state["climbed"])
-        self._lost = state["lost"]
-        self._next_snapshot = 0
+        self._lost, self._alarmed = state["lost"], dict(state["alarmed"])
+
+    def resume(self) -> Restored | None:
+        """Make the run what it was at the newest whole snapshot on disk; None where there is none.
+
+        Raises:
+            HomeostatError: no snapshots are written to disk.
+            StateError: the snapshot is of another run.
+        """
+        if self._snapshots is None:
+            msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
+            raise HomeostatError(msg)
+        return self._snapshots.resume()
 
     def close(self) -> None:
         """Wait until the snapshots are on disk."""
@@ -185,6 +186,28 @@ class Answering:
         self._climbed = climbed
         return rung
 
+    def _carry_out(self, rung: Rung, found: Found) -> tuple[int | None, bool]:
+        """Do what the rung says, the skip apart; returns what `_go_back` does, where the run goes back."""
+        self._plant.faults += 1
+        if self._snapshots is not None:
+            self._snapshots.doubt()
+            if rung.answer in {"rollback", "abort"} and self._snapshots.ticks:
+                return self._go_back(self._snapshots, rung)
+        if rung.answer == "cut":
+            self._cut(found.lookout.share(found.reading) or 1.0)
+        elif rung.answer == "reset":
+            for optimizer in self._plant.optimizers:
+                reset_moments(optimizer)
+        return None, False
+
+    def _is_news(self, guard: str) -> bool:
+        """Whether an alarm of this guard has not been raised for a while: once says it."""
+        last, tick = self._alarmed.get(guard), self._plant.tick
+        if last is not None and tick < last + self._ladder.calm:
+            return False
+        self._alarmed[guard] = tick
+        return True
+
     def _depth(self) -> int:
         return 0 if self._snapshots is None else len(self._snapshots.ticks)
 
@@ -198,8 +221,21 @@ class Answering:
         else:
             self._controller.depart(restored.extra)
         self._statistics.keep()
-        self._next_snapshot = self._plant.tick + snapshots.policy.every
+        self._due = self._next_snapshot(snapshots.policy)
         return restored.tick, replay
+
+    def _remember(self, snapshots: Snapshots) -> None:
+        """Take a snapshot, or end the probation of the last; says when it is time for the other."""
+        tick, policy = self._plant.tick, snapshots.policy
+        if snapshots.due():
+            snapshots.take(self._controller.state_dict())
+            self._due = min(tick + max(1, policy.probation), self._next_snapshot(policy))
+        else:
+            snapshots.confirm()
+            self._due = self._next_snapshot(policy)
+
+    def _next_snapshot(self, policy: SnapshotPolicy) -> int:
+        return self._plant.tick - self._plant.tick % policy.every + policy.every
 
     def _skip(self) -> None:
         self._lost += 1

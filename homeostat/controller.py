@@ -20,7 +20,7 @@ from homeostat.guards import Guard, Ladder, SnapshotPolicy, Stateful
 from homeostat.loop import AnyLoop
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
-from homeostat.state import VERSION, upgraded
+from homeostat.state import upgraded
 from homeostat.steered import refuse_unsteerable
 from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.uneven import Uneven
@@ -246,7 +246,7 @@ class Homeostat(Uneven):
         engine = self._attached("state_dict")
         for sink in self.trace.sinks:
             sink.flush()
-        return {"version": VERSION, "homeostat": __version__, **engine.state_dict()}
+        return {"homeostat": __version__, **engine.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, precedence: Precedence = "checkpoint") -> None:
         """Continue a run; call it after `attach`.
@@ -268,6 +268,21 @@ class Homeostat(Uneven):
         for sink in self.trace.sinks:
             sink.open(self._describe())
         self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))
+
+    def resume(self) -> bool:
+        """Go on from the newest whole snapshot on disk; False where there is none. Call it after `attach`.
+
+        Weights, optimizers, what `attach` was told to restore, random generators and this controller are then what
+        they were at the end of that step.
+
+        Raises:
+            HomeostatError: not attached, or no snapshots are written (`SnapshotPolicy.directory`).
+            StateError: the snapshot is of another model, of other optimizers or loops.
+        """
+        restored = self._attached("resume").answering.resume()
+        if restored is not None:
+            self.load_state_dict(restored.extra)
+        return restored is not None
 
     def _open_sinks(self) -> None:
         opened: list[Sink] = []

@@ -29,6 +29,7 @@ from homeostat.plant import Plant
 from homeostat.replicas import leave_dials_alone
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
+from homeostat.state import VERSION
 from homeostat.steered import STEERED
 from homeostat.step import found_inf, has_closure, is_initialising, with_closure
 from homeostat.trace import Event, Trace, Vitals
@@ -65,6 +66,7 @@ class Engine:
         protection: what answers faults.
 
     Attributes:
+        answering: carries out what guards ask for, and remembers what there is to go back to.
         left_out: why optional loops and guards are absent.
         joined: whether the ranks may have unequal numbers of steps (`Uneven`).
 
@@ -95,7 +97,7 @@ class Engine:
         self._assembly = Assembly(plant, self._senses, advise=advise)
         self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
         exact = group is None and latency == 0
-        self._guards, self._answering = self._protect(protection, exact=exact, advise=advise)
+        self._guards, self.answering = self._protect(protection, exact=exact, advise=advise)
         self._late, self._busy = False, True
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
@@ -128,7 +130,7 @@ class Engine:
             STEERED.difference_update(self.plant.optimizers)
         actions: list[Callable[[], object]] = [self._transients.end, self.plant.forget]
         actions += [handle.remove for handle in self._handles]
-        actions += [*self._undo, self._senses.close, self._answering.close]
+        actions += [*self._undo, self._senses.close, self.answering.close]
         for runner in self.runners:
             actions += [runner.release] if keep else [runner.restore, runner.release]
         run_all(actions)
@@ -152,7 +154,7 @@ class Engine:
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
-        self._answering.give_back()
+        self.answering.give_back()
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
@@ -171,7 +173,7 @@ class Engine:
         self._busy = not self._is_idle()
         if self._sense_and_decide(silent=True):
             self._end_tick()
-            self._answering.after_step(self.plant.optimizers[0])
+            self.answering.after_step(self.plant.optimizers[0])
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
@@ -181,6 +183,7 @@ class Engine:
         """Return what the next decisions depend on."""
         self._transients.end()
         return {
+            "version": VERSION,
             "tick": self.plant.tick,
             "loops": {runner.name: runner.state_dict() for runner in self.runners},
             "senses": self._senses.state_dict(),
@@ -227,7 +230,7 @@ class Engine:
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self._transients.end()
-        self._answering.give_back()
+        self.answering.give_back()
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
@@ -246,7 +249,7 @@ class Engine:
                 return None
             if self._busy:
                 self._senses.before_step()
-        elif self._answering.skips(optimizer):
+        elif self.answering.skips(optimizer):
             self._withhold(optimizer)
             return None
         self._transients.begin()
@@ -254,7 +257,7 @@ class Engine:
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
-        if self._answering.give_back():
+        if self.answering.give_back():
             return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
@@ -267,7 +270,7 @@ class Engine:
             if self._busy:
                 self._senses.after_step()
             self._end_tick()
-        self._answering.after_step(optimizer)
+        self.answering.after_step(optimizer)
 
     def _end_tick(self) -> None:
         self.plant.tick += 1
@@ -280,7 +283,7 @@ class Engine:
 
     def _withhold(self, optimizer: Optimizer) -> None:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
-        self._answering.withhold(optimizer)
+        self.answering.withhold(optimizer)
         self.plant.end()
 
     def _is_idle(self) -> bool:
