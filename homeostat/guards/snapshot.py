@@ -118,7 +118,7 @@ class Snapshots:
         self._written = 0
         self._alarmed = False
         self._files = self._open_files()
-        tensors = self._content.taken()[1]
+        tensors = self._content.taken().tensors
         if self._room(tensors) < 2:
             raise AttachError(self._misfit(tensors))
 
@@ -146,7 +146,7 @@ class Snapshots:
         """
         self.confirm()
         self.doubt()
-        skeleton, tensors = self._content.taken()
+        skeleton, tensors, watched = self._content.taken()
         room = self._room(tensors)
         if room < self.policy.keep and not self._alarmed:
             self._alarmed = True
@@ -161,7 +161,7 @@ class Snapshots:
             # It may be that memory which is being written.
             self._files.wait()
         copies = self._copier.copy(tensors, memory)
-        damage = Damage(self._content.watched(), self._plant.device, self._group)
+        damage = Damage(watched, self._plant.device, self._group)
         self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage)
         if not self._trusted:
             self._trust(self._pending)
@@ -179,7 +179,7 @@ class Snapshots:
 
     def damaged(self) -> bool:
         """Whether something that must be finite is not, on this rank; waits for the device."""
-        return Damage(self._content.watched(), self._plant.device, None).found()
+        return Damage(self._content.taken().watched, self._plant.device, None).found()
 
     def restore(self, back: int = 0, *, replay: bool = True) -> Restored:
         """Make the run what it was at the newest trusted snapshot, and drop those after it.

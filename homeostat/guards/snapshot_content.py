@@ -5,23 +5,20 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from homeostat.errors import AttachError, StateError
+from homeostat.guards.optimizer_tree import optimizer_back, optimizer_tree, parameters_of
 from homeostat.guards.random_state import random_state, restore_random_state
 from homeostat.guards.tensor_tree import PutBack, Stored, rebuilt, take_apart
-from homeostat.nn import dials
+from homeostat.nn import Dial
 from homeostat.norms import local
 from homeostat.plant import Plant
-
-# What schedules write into a group. Where the run goes on instead of being replayed, the schedule goes on too.
-_SCHEDULED = frozenset({"lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "weight_decay"})
 
 
 @runtime_checkable
@@ -33,6 +30,14 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: Any, /) -> Any:
         """Be as when `state` was returned."""
+
+
+class Taken(NamedTuple):
+    """A run as plain data, the live tensors in it, and those of them that must be finite."""
+
+    skeleton: dict[str, Any]
+    tensors: list[Tensor]
+    watched: list[Tensor]
 
 
 class Content:
@@ -66,26 +71,33 @@ class Content:
                 raise AttachError(msg)
         self.replays = any(_rewinds(found) for found in self._restores)
         # A mask may hold infinities from the start; they are no fault.
-        self._infinite = {
-            name for name, buffer in self._buffers() if buffer.is_floating_point() and not buffer.isfinite().all()
-        }
+        floats = {name: b for name, b in _Parts(plant.model).buffers.items() if b.is_floating_point()}
+        self._infinite = {name for name, buffer in floats.items() if not buffer.isfinite().all()}
 
-    def taken(self) -> tuple[dict[str, Any], list[Tensor]]:
-        """Return the run as plain data and the live tensors in it."""
-        plant = self._plant
-        return take_apart(
+    def taken(self) -> Taken:
+        """Return the run as plain data and the live tensors in it; no device is waited for."""
+        plant, parts = self._plant, _Parts(self._plant.model)
+        first, tensors = take_apart(
             {
-                "tick": plant.tick,
-                "model": dict(self._tensors()),
-                "parameters": [name for name, _ in plant.model.named_parameters()],
-                "dials": {name: dial.peek() for name, dial in dials(plant.model).items()},
-                "modules": {name: module.get_extra_state() for name, module in self._with_extra_state()},
-                "apart": dict(self._apart()),
-                "optimizers": [_optimizer_tree(optimizer) for optimizer in plant.optimizers],
-                "restores": [r.get_state() if isinstance(r, Generator) else r.state_dict() for r in self._restores],
-                "random": random_state(),
+                "model": {**parts.parameters, **parts.buffers},
+                "apart": self._apart(),
+                "optimizers": [optimizer_tree(optimizer) for optimizer in plant.optimizers],
             }
         )
+        second, others = take_apart(
+            {
+                "tick": plant.tick,
+                "parameters": list(parts.parameters),
+                "dials": {name: dial.peek() for name, dial in parts.dials.items()},
+                "modules": {name: module.get_extra_state() for name, module in parts.stateful.items()},
+                "restores": [r.get_state() if isinstance(r, Generator) else r.state_dict() for r in self._restores],
+                "random": random_state(),
+            },
+            first=len(tensors),
+        )
+        unwatched = {first["model"][name].place for name in self._infinite if name in first["model"]}
+        watched = [tensor for place, tensor in enumerate(tensors) if place not in unwatched]
+        return Taken({**first, **second}, tensors + others, watched)
 
     def refuse_unloadable(self) -> None:
         """Refuse what could be written but not be read again.
@@ -93,7 +105,7 @@ class Content:
         Raises:
             AttachError: something of `restores` has a state of more than numbers, strings, lists, dicts and tensors.
         """
-        for found, skeleton in zip(self._restores, self.taken()[0]["restores"], strict=True):
+        for found, skeleton in zip(self._restores, self.taken().skeleton["restores"], strict=True):
             written = BytesIO()
             try:
                 torch.save(skeleton, written)
@@ -107,12 +119,6 @@ class Content:
                 )
                 raise AttachError(msg) from error
 
-    def watched(self) -> list[Tensor]:
-        """Return the tensors that must be finite: parameters, optimizer state, and buffers that were at first."""
-        found = [tensor for name, tensor in (*self._tensors(), *self._apart()) if name not in self._infinite]
-        states = [_optimizer_tree(optimizer)["state"] for optimizer in self._plant.optimizers]
-        return found + take_apart(states)[1]
-
     def put_back(self, skeleton: Mapping[str, Any], storage: list[Tensor], *, replay: bool) -> None:
         """Make the run what it was, in place.
 
@@ -124,56 +130,36 @@ class Content:
         Raises:
             StateError: a parameter has another shape than it had; nothing is changed then.
         """
+        parts = _Parts(self._plant.model)
+        self._refuse_another_run(skeleton, storage, parts)
         back = PutBack(storage)
-        self._refuse_another_run(skeleton, storage)
         with torch.no_grad():
-            live = dict(self._tensors())
-            buffers = {n: back.merged(live.get(n), saved) for n, saved in skeleton["model"].items()}
-            apart = dict(self._apart())
+            live = {**parts.parameters, **parts.buffers}
+            model = {name: back.merged(live.get(name), saved) for name, saved in skeleton["model"].items()}
+            apart = self._apart()
             for name, saved in skeleton["apart"].items():
                 back.merged(apart.get(name), saved)
             for optimizer, tree in zip(self._plant.optimizers, skeleton["optimizers"], strict=True):
-                _optimizer_back(optimizer, tree, back, replay)
+                optimizer_back(optimizer, tree, back, replay=replay)
             back.copy()
-            self._replace({n: b for n, b in buffers.items() if b is not live.get(n)})
-        for name, dial in dials(self._plant.model).items():
-            if name in skeleton["dials"]:
-                dial.set(skeleton["dials"][name])
-        for name, module in self._with_extra_state():
-            if name in skeleton["modules"]:
-                module.set_extra_state(rebuilt(skeleton["modules"][name], storage))
+        self._replace({name: tensor for name, tensor in model.items() if tensor is not live.get(name)})
+        for name in skeleton["dials"].keys() & parts.dials.keys():
+            parts.dials[name].set(skeleton["dials"][name])
+        for name in skeleton["modules"].keys() & parts.stateful.keys():
+            parts.stateful[name].set_extra_state(rebuilt(skeleton["modules"][name], storage))
         self._restore_others(skeleton, storage, replay)
         if replay:
             restore_random_state(rebuilt(skeleton["random"], storage))
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter and buffer of the model by name, tied ones once."""
-        for name, parameter in self._plant.model.named_parameters():
-            if not is_lazy(parameter):
-                yield name, parameter
-        yield from self._buffers()
-
-    def _buffers(self) -> Iterator[tuple[str, Tensor]]:
-        own = {f"{name}.position" if name else "position" for name in dials(self._plant.model)}
-        for name, buffer in self._plant.model.named_buffers():
-            # A dial knows its value besides, and an expanded buffer can be replaced but not written.
-            expanded = any(s == 0 and n > 1 for s, n in zip(buffer.stride(), buffer.shape, strict=True))
-            if name not in own and not is_lazy(buffer) and not expanded:
-                yield name, buffer
-
-    def _apart(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter that an optimizer holds and the model does not."""
+    def _apart(self) -> dict[str, Tensor]:
+        """Return the parameters that an optimizer holds and the model does not, by optimizer and number."""
         known = {id(parameter) for parameter in self._plant.model.parameters()}
-        for i, optimizer in enumerate(self._plant.optimizers):
-            for j, parameter in enumerate(_parameters(optimizer)):
-                if id(parameter) not in known:
-                    known.add(id(parameter))
-                    yield f"{i}.{j}", parameter
-
-    def _with_extra_state(self) -> Iterator[tuple[str, nn.Module]]:
-        for name, module in self._plant.model.named_modules():
-            if type(module).get_extra_state is not nn.Module.get_extra_state:
-                yield name, module
+        return {
+            f"{i}.{j}": parameter
+            for i, optimizer in enumerate(self._plant.optimizers)
+            for j, parameter in enumerate(parameters_of(optimizer))
+            if id(parameter) not in known
+        }
 
     def _replace(self, buffers: Mapping[str, Tensor]) -> None:
         """Put copies where a buffer was replaced by one that cannot take its values."""
@@ -181,8 +167,8 @@ class Content:
             owner, _, leaf = name.rpartition(".")
             setattr(self._plant.model.get_submodule(owner), leaf, buffer)
 
-    def _refuse_another_run(self, skeleton: Mapping[str, Any], storage: list[Tensor]) -> None:
-        live = dict(self._plant.model.named_parameters())
+    def _refuse_another_run(self, skeleton: Mapping[str, Any], storage: list[Tensor], parts: _Parts) -> None:
+        live = parts.parameters
         saved = {n: tuple(storage[s.place].shape) for n, s in skeleton["model"].items() if n in skeleton["parameters"]}
         wrong = [f"{n} {s}" for n, s in saved.items() if n not in live or tuple(local(live[n].detach()).shape) != s]
         if wrong:
@@ -212,31 +198,40 @@ def _rewinds(found: object) -> bool:
     return isinstance(found, (Iterable, Iterator)) and not isinstance(found, nn.Module)
 
 
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+class _Parts:
+    """What a model consists of, by name, found in one pass; what is shared, once.
+
+    Attributes:
+        parameters: all of them.
+        buffers: those that can be written; not the dials', which know their value besides.
+        dials: all of them.
+        stateful: modules that keep something of their own kind.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        self.dials: dict[str, Dial] = {}
+        self.stateful: dict[str, nn.Module] = {}
+        seen: set[int] = set()
+        for prefix, module in model.named_modules():
+            if isinstance(module, Dial):
+                self.dials[prefix] = module
+                continue
+            if type(module).get_extra_state is not nn.Module.get_extra_state:
+                self.stateful[prefix] = module
+            for found, tensors in ((self.parameters, module._parameters), (self.buffers, module._buffers)):
+                for name, tensor in tensors.items():
+                    if (
+                        tensor is not None
+                        and id(tensor) not in seen
+                        and not is_lazy(tensor)
+                        and _can_be_written(tensor)
+                    ):
+                        seen.add(id(tensor))
+                        found[f"{prefix}.{name}" if prefix else name] = tensor
 
 
-def _optimizer_tree(optimizer: Optimizer) -> dict[str, Any]:
-    """Return state and groups, with parameters by their number; `state_dict` would call the hooks of others."""
-    numbers = {id(parameter): i for i, parameter in enumerate(_parameters(optimizer))}
-    state = {numbers.get(id(key), key): value for key, value in optimizer.state.items()}
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    # Without weights kept by somebody else's key: a tensor that is no parameter here cannot be named again.
-    return {"state": {key: value for key, value in state.items() if not isinstance(key, Tensor)}, "groups": groups}
-
-
-def _optimizer_back(optimizer: Optimizer, tree: Mapping[str, Any], back: PutBack, replay: bool) -> None:
-    parameters = _parameters(optimizer)
-    state: dict[Any, Any] = {}
-    for key, saved in tree["state"].items():
-        like = parameters[key] if isinstance(key, int) else None
-        found = key if like is None else like
-        state[found] = back.merged(optimizer.state.get(found), saved, like)
-    # The same dictionary: an optimizer may keep a reference to it.
-    optimizer.state.clear()
-    optimizer.state.update(state)
-    # A group that came after the snapshot stays as it is.
-    for group, saved_group in zip(optimizer.param_groups, tree["groups"], strict=False):
-        for key, saved in saved_group.items():
-            if replay or key not in _SCHEDULED:
-                group[key] = back.merged(group.get(key), saved)
+def _can_be_written(tensor: Tensor) -> bool:
+    """Whether each element has a place of its own; an expanded tensor can only be replaced."""
+    return not any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from homeostat.norms import local
+from homeostat.norms import each_norm, local
 
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
 
@@ -54,15 +52,12 @@ class Damage:
 
 
 def _not_finite(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Return 1 where an element is not finite, else 0; shape (), on `device`."""
-    alike: defaultdict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
-    for tensor in map(local, tensors):
-        # A count of steps on the host is as finite as the moments on the device.
-        if tensor.dtype in _FLOATS and tensor.numel() and tensor.device.type == device.type:
-            alike[tensor.device, tensor.dtype].append(tensor.detach())
-    flag = torch.zeros((), device=device)
-    for found in alike.values():
-        # The largest element cannot overflow, as a sum of squares can.
-        finite = torch.stack(torch._foreach_norm(found, math.inf)).isfinite().all()
-        flag = torch.maximum(flag, (~finite).to(flag))
-    return flag
+    """Return 1 where an element is not finite, else 0; shape (), on `device`.
+
+    An element above 1e19 counts as not finite, since its square is not: what holds it is as lost.
+    """
+    # A count of steps on the host is as finite as the moments on the device.
+    shards = [local(t.detach()) for t in tensors if t.dtype in _FLOATS and t.device.type == device.type]
+    if not shards:
+        return torch.zeros((), device=device)
+    return (~each_norm(shards).isfinite().all()).to(device, torch.float32)

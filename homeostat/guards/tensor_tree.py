@@ -15,6 +15,7 @@ from homeostat.norms import is_sharded, local, part_of
 
 _DICTS = (dict, OrderedDict)
 _LISTS = (list, tuple)
+_PLAIN = (int, float, bool, str, type(None))
 
 
 class Stored(NamedTuple):
@@ -25,17 +26,21 @@ class Stored(NamedTuple):
     sharded: bool
 
 
-def take_apart(tree: Any) -> tuple[Any, list[Tensor]]:
+def take_apart(tree: Any, first: int = 0) -> tuple[Any, list[Tensor]]:
     """Return a copy of `tree` with `Stored` for every tensor, and these tensors themselves, each once.
 
     Dictionaries, lists and tuples are followed; anything else is deep-copied. A `DTensor` is its local shard.
+
+    Args:
+        tree: nested data.
+        first: the place of the first tensor, where a list of them goes on.
     """
     tensors: list[Tensor] = []
     places: dict[int, Stored] = {}
 
     def store(tensor: Tensor) -> Stored:
         if id(tensor) not in places:
-            places[id(tensor)] = Stored(len(tensors), str(tensor.device), is_sharded(tensor))
+            places[id(tensor)] = Stored(first + len(tensors), str(tensor.device), is_sharded(tensor))
             tensors.append(tensor)
         return places[id(tensor)]
 
@@ -112,4 +117,5 @@ def _mapped(tree: Any, leaf: type[Any], change: Callable[[Any], Any]) -> Any:
         return type(tree)((key, _mapped(value, leaf, change)) for key, value in tree.items())
     if type(tree) in _LISTS:
         return type(tree)(_mapped(value, leaf, change) for value in tree)
-    return deepcopy(tree)
+    # Most leaves are these.
+    return tree if type(tree) in _PLAIN else deepcopy(tree)

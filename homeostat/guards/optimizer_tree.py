@@ -1,0 +1,53 @@
+"""An optimizer as a tree of plain data and tensors, and put back in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from homeostat.guards.tensor_tree import PutBack
+
+# What schedules write into a group. Where the run goes on instead of being replayed, the schedule goes on too.
+_SCHEDULED = frozenset({"lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "weight_decay"})
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return the parameters in group order, which is how a state names them."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def optimizer_tree(optimizer: Optimizer) -> dict[str, Any]:
+    """Return state and groups, with parameters by their number; `state_dict` would call the hooks of others."""
+    numbers = {id(parameter): i for i, parameter in enumerate(parameters_of(optimizer))}
+    state = {numbers.get(id(key), key): value for key, value in optimizer.state.items()}
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    # A tensor that is no parameter of this optimizer could not be named again.
+    return {"state": {key: value for key, value in state.items() if not isinstance(key, Tensor)}, "groups": groups}
+
+
+def optimizer_back(optimizer: Optimizer, tree: Mapping[str, Any], back: PutBack, *, replay: bool) -> None:
+    """Make state and groups what `optimizer_tree` returned.
+
+    Args:
+        optimizer: changed in place.
+        tree: its skeleton.
+        back: puts tensors back.
+        replay: put back what schedules write, too.
+    """
+    parameters = parameters_of(optimizer)
+    state: dict[Any, Any] = {}
+    for key, saved in tree["state"].items():
+        like = parameters[key] if isinstance(key, int) else None
+        found = key if like is None else like
+        state[found] = back.merged(optimizer.state.get(found), saved, like)
+    # The same dictionary: an optimizer may keep a reference to it.
+    optimizer.state.clear()
+    optimizer.state.update(state)
+    # A group that came after the snapshot stays as it is.
+    for group, saved_group in zip(optimizer.param_groups, tree["groups"], strict=False):
+        for key, saved in saved_group.items():
+            if replay or key not in _SCHEDULED:
+                group[key] = back.merged(group.get(key), saved)
