@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from homeostat.answering import Answering, Found
 from homeostat.errors import AttachError
 from homeostat.guards.guard import ANSWERS, Guard
 from homeostat.guards.lookout import Lookout
 from homeostat.observers.loss_peak import LossPeak
+from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 from homeostat.sensing import Senses
 
+_Read = Callable[[], Tensor | float | None]
 # Measured in one step and read in the next.
 _LATE = frozenset({"proposals", "updates"})
 
@@ -32,10 +36,10 @@ class Guarding:
         self._plant, self._senses, self._exact = plant, senses, exact
         self._answering = answering
         self._lookouts: list[Lookout] = []
-        self._by_metric: dict[str, list[Lookout]] = {}
+        self._readers: dict[Observer, _Read] = {}
+        self._instant: dict[_Read, list[Lookout]] = {}
         self._by_sensor: list[tuple[int, Lookout]] = []
-        self._screens: list[tuple[str, float, float]] = []
-        self._due = math.inf
+        self._screens: list[tuple[_Read, float, float, int]] = []
 
     def add(self, guard: Guard) -> list[str]:
         """Put a guard to work; says why an optional one is left out.
@@ -47,41 +51,39 @@ class Guarding:
         while name in {lookout.name for lookout in self._lookouts}:
             name += "'"
         lookout = Lookout(guard, name)
-        if guard.metric is not None and self._exact:
-            self._by_metric.setdefault(guard.metric, []).append(lookout)
-        else:
-            observer = guard.observer if guard.metric is None else LossPeak(metric=guard.metric)
-            try:
+        try:
+            if self._exact and (guard.metric is not None or guard.observer.instant):
+                self._instant.setdefault(self._reader(guard), []).append(lookout)
+            else:
+                observer = guard.observer if guard.metric is None else LossPeak(metric=guard.metric)
                 (sensor,) = self._senses.add((observer,), guard.every)
-            except AttachError as error:
-                if not guard.optional:
-                    raise AttachError(f"Guard {guard.title!r}: {error}") from error
-                return [f"Guard {guard.title!r} is left out: {error}"]
-            self._by_sensor.append((sensor, lookout))
+                self._by_sensor.append((sensor, lookout))
+        except AttachError as error:
+            if not guard.optional:
+                raise AttachError(f"Guard {guard.title!r}: {error}") from error
+            return [f"Guard {guard.title!r} is left out: {error}"]
         self._lookouts.append(lookout)
-        self._rearm(self._plant.tick)
+        self._rearm()
         return []
 
     def sound(self) -> bool:
-        """Whether this tick's metrics need no closer look, which is all that is asked between readings."""
-        if self._plant.tick >= self._due:
-            return False
-        current = self._plant.metrics.current
-        for metric, least, greatest in self._screens:
-            value = current(metric)
-            if value is not None and not least <= value <= greatest:
+        """Whether what can be looked at in every step needs no closer look: one comparison each between readings."""
+        tick = self._plant.tick
+        for read, least, greatest, due in self._screens:
+            value = read()
+            if value is not None and not (least <= value <= greatest and tick < due):
                 return False
         return True
 
     def look(self, *, late: bool) -> bool:
-        """Look at this tick's metrics; False where the step is not to be taken."""
+        """Look at these closely; False where the step is not to be taken."""
         tick, found = self._plant.tick, list[Found]()
-        for metric, lookouts in self._by_metric.items():
-            value = self._plant.metrics.current(metric)
+        for read, lookouts in self._instant.items():
+            value = read()
             for lookout in lookouts if value is not None else ():
                 least, greatest = lookout.screen
                 reading = float(value)  # type: ignore[arg-type]
-                if tick % lookout.guard.every == 0 or not least <= reading <= greatest:
+                if tick >= lookout.due or not least <= reading <= greatest:
                     self._judge(lookout, reading, found, exact=not late)
         self._rearm()
         return self._answer(found)
@@ -114,7 +116,7 @@ class Guarding:
                 lookout.load_state_dict(state["lookouts"][lookout.name])
         if not back:
             self._answering.load_state_dict(state["answering"])
-        self._rearm(self._plant.tick)
+        self._rearm()
 
     def _judge(self, lookout: Lookout, reading: float, found: list[Found], *, exact: bool) -> None:
         finding = lookout.judge(reading, self._plant.tick)
@@ -130,16 +132,27 @@ class Guarding:
     def _rest(self) -> None:
         for lookout in self._lookouts:
             lookout.rest(self._plant.tick)
-        self._rearm(self._plant.tick)
+        self._rearm()
 
-    def _rearm(self, due: int | None = None) -> None:
-        """Note what needs no closer look, until when: by default up to the next reading that is due."""
-        tick = self._plant.tick
-        self._due = min((tick + e - tick % e for e in self._cadences()), default=math.inf) if due is None else due
+    def _reader(self, guard: Guard) -> _Read:
+        """Return what reads a guard's observer at once, the same for equal ones."""
+        if guard.observer not in self._readers:
+            if guard.metric is not None:
+                self._readers[guard.observer] = partial(self._plant.metrics.current, guard.metric)
+            else:
+                memory = guard.observer.init(self._plant)
+                self._readers[guard.observer] = partial(_at_once, guard.observer, self._plant, memory)
+        return self._readers[guard.observer]
+
+    def _rearm(self) -> None:
+        """Note what needs no closer look, and until when."""
         self._screens = []
-        for metric, lookouts in self._by_metric.items():
+        for read, lookouts in self._instant.items():
             least, greatest = zip(*(lookout.screen for lookout in lookouts), strict=True)
-            self._screens.append((metric, max(least), min(greatest)))
+            due = min(lookout.due for lookout in lookouts)
+            self._screens.append((read, max(least), min(greatest), due))
 
-    def _cadences(self) -> set[int]:
-        return {lookout.guard.every for lookouts in self._by_metric.values() for lookout in lookouts}
+
+def _at_once(observer: Observer, plant: Plant, memory: Any) -> float | None:
+    reading = observer.observe(plant, memory)
+    return None if reading is None else float(reading.item())

@@ -29,6 +29,8 @@ class Net(nn.Module):
         self.plain = nn.Dropout(0.2)
         self.tap = hnn.AttentionTap()
         self.out = nn.Linear(width, 20)
+        # Never called: it only has statistics to be read.
+        self.norm = nn.BatchNorm1d(width, affine=False)
         self.rotary_base = hnn.Dial(100.0)
         self.attention_window = hnn.Dial(2, integer=True)
         self.embedding_width = hnn.Dial(width)

@@ -34,14 +34,16 @@ class Guard(Part):
     when the step has been taken, and a cut or a skip would come too late, so that a rollback takes their place.
 
     An exact guard on a metric (`Loss` without smoothing) looks at every tick's own value, by one comparison, and
-    teaches its detector one value in `every`. A deferred one reads, every `every` ticks, the worst since the last
-    reading. On other observers a guard looks every `every` ticks.
+    teaches its detector one value in `every`; so does one on `RunningVariance`. A deferred one reads, every `every`
+    ticks, the worst since the last reading. On other observers a guard looks every `every` ticks.
 
     Attributes:
         observer: what is watched.
         detector: what tells of a fault.
         answer: what is done at first; the `Ladder` says what follows.
         every: ticks between two readings.
+        young: ticks at the start in which the detector of an exact guard on a metric learns from each, since losses
+            fall fast there, and there are few to judge by.
         cooldown: ticks after a rollback or a reset, of whichever guard, in which this one finds nothing.
         name: in records and reports; by default made of the observer's and the detector's kinds.
         optional: leave the guard out where the plant offers no such reading, instead of refusing.
@@ -54,6 +56,7 @@ class Guard(Part):
     detector: SerializeAsAny[Detector]
     answer: Answer = "skip"
     every: int = Field(default=5, ge=1)
+    young: int = Field(default=200, ge=0)
     cooldown: int = Field(default=0, ge=0)
     name: str = ""
     optional: bool = False

@@ -23,7 +23,8 @@ class Lookout:
         name: unique among the controller's guards.
 
     Attributes:
-        screen: readings between these, both included, need no closer look between two that are due.
+        screen: readings between these, both included, need no closer look before `due`.
+        due: tick from which a reading is learned from.
     """
 
     def __init__(self, guard: Guard, name: str) -> None:
@@ -31,6 +32,7 @@ class Lookout:
         self.name = name
         self._state = guard.detector.init()
         self.screen = guard.detector.screen(self._state)
+        self.due = 0
         self._last: int | None = None
         self._quiet_until = 0
         # Logarithm of the usual gradient norm, where it is watched.
@@ -43,6 +45,7 @@ class Lookout:
         elapsed = self.guard.every if self._last is None else max(1, tick - self._last)
         finding, self._state = self.guard.detector.update(self._state, reading, elapsed)
         self._last = tick
+        self.due = tick + (1 if tick < self.guard.young else self.guard.every)
         self.screen = self.guard.detector.screen(self._state)
         if finding.faulty:
             return finding
@@ -67,6 +70,7 @@ class Lookout:
             "detector": type(self.guard.detector).__name__,
             "state": to_data(self._state),
             "last": self._last,
+            "due": self.due,
             "quiet_until": self._quiet_until,
             "usual": self._usual,
         }
@@ -76,8 +80,8 @@ class Lookout:
         if state["detector"] == type(self.guard.detector).__name__:
             self._state = from_data(self.guard.detector.init(), state["state"])
             self.screen = self.guard.detector.screen(self._state)
-            self._last, self._quiet_until = state["last"], state["quiet_until"]
-            self._usual = state["usual"]
+            self._last, self.due = state["last"], state["due"]
+            self._quiet_until, self._usual = state["quiet_until"], state["usual"]
 
     def _size(self, reading: float) -> float:
         logarithmic = isinstance(self.guard.observer, GradientNorm) and self.guard.observer.log

@@ -6,6 +6,7 @@ from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
 from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
 from homeostat.observers.orthogonality import OrthogonalityDrift
+from homeostat.observers.running_variance import RunningVariance
 from homeostat.observers.spectrum import EffectiveRank
 from homeostat.observers.update import ProposedUpdateRatio, UpdateRatio
 
@@ -20,5 +21,6 @@ __all__ = [
     "Observer",
     "OrthogonalityDrift",
     "ProposedUpdateRatio",
+    "RunningVariance",
     "UpdateRatio",
 ]

@@ -36,10 +36,12 @@ class Observer(Part):
     Attributes:
         phase: when the observer runs within a tick.
         reduction: how ranks are joined.
+        instant: whether it costs so little, and leaves so little behind, that a guard may look at every step.
     """
 
     phase: ClassVar[Phase] = "metrics"
     reduction: ClassVar[Reduction] = "mean"
+    instant: ClassVar[bool] = False
 
     def init(self, plant: Plant) -> Any:
         """Return the scratch memory for `plant`.

@@ -21,6 +21,7 @@ from homeostat.observers import (
     Observer,
     OrthogonalityDrift,
     ProposedUpdateRatio,
+    RunningVariance,
     UpdateRatio,
 )
 from homeostat.state import from_data, to_data
@@ -36,6 +37,7 @@ EXAMPLES = {
     "LossTrend": LossTrend(window=3),
     "OrthogonalityDrift": OrthogonalityDrift(parameters="rotation"),
     "ProposedUpdateRatio": ProposedUpdateRatio(),
+    "RunningVariance": RunningVariance(),
     "UpdateRatio": UpdateRatio(statistic="mean", vectors=True),
 }
 every = pytest.mark.parametrize("observer", EXAMPLES.values(), ids=EXAMPLES)

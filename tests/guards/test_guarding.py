@@ -12,7 +12,7 @@ from homeostat import AttachError, Homeostat, HomeostatError, HomeostatWarning
 from homeostat.errors import GuardAbort
 from homeostat.guards import Guard, Ladder
 from homeostat.guards.detectors import NonFinite, Spike
-from homeostat.observers import GradientNorm, Loss, UpdateRatio
+from homeostat.observers import GradientNorm, Loss, RunningVariance, UpdateRatio
 from tests.guards.runs import (
     GUARDS,
     OFTEN,
@@ -219,3 +219,10 @@ def test_a_new_process_resumes_from_disk_and_ends_bit_identical(tmp_path, twin):
 def test_resuming_needs_snapshots():
     with pytest.raises(HomeostatError, match="must have snapshots to resume from one; got none"):
         Victim().attach(snapshots=None).homeostat.resume()
+
+
+def test_inputs_that_batch_normalisation_hides_are_found_in_its_statistics():
+    guard = Guard(RunningVariance(), Spike(rise=100.0, fewest=3))
+    struck = Victim().attach((guard,)).run(broken_batch(30, times=1e4))
+    assert struck.told() == [(30, "skip", None)]
+    assert all(buffer.max() < 100 for buffer in struck.model.buffers())

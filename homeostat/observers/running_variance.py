@@ -1,0 +1,42 @@
+"""What batch normalisation remembers of the batches it has seen."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from homeostat.errors import AttachError
+from homeostat.observers.observer import Observer
+from homeostat.plant import Plant
+
+
+class RunningVariance(Observer):
+    """Measures the running variance of batch normalisation: the mean over channels, of the layer where it is greatest.
+
+    A batch whose inputs are far too large leaves no trace in the loss, since the layer divides by their size; but what
+    it leaves in the running variance spoils every evaluation for a hundred steps.
+
+    Raises:
+        AttachError: the model has no layer with running statistics.
+    """
+
+    instant: ClassVar[bool] = True
+
+    def init(self, plant: Plant) -> list[Any]:
+        """Find the layers."""
+        found = [m for m in plant.model.modules() if isinstance(m, _NormBase) and m.running_var is not None]
+        if not found:
+            msg = (
+                "RunningVariance must find a layer with running statistics; got none. Leave it out: other layers "
+                "remember nothing of a batch."
+            )
+            raise AttachError(msg)
+        return found
+
+    def observe(self, plant: Plant, memory: list[Any]) -> Tensor:
+        """Return the greatest mean variance."""
+        del plant
+        return torch.stack([layer.running_var.mean() for layer in memory]).max()
