@@ -24,15 +24,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from homeostat import Homeostat, HomeostatError, Loop
 from homeostat.actuators import Dial, LearningRate, RotaryBase
+from homeostat.guards import Guard, SnapshotPolicy
+from homeostat.guards.detectors import NonFinite
 from homeostat.laws import Hold
 from homeostat.loop import AnyLoop
-from homeostat.norms import gathered
+from homeostat.norms import gathered, local
 from homeostat.observers import GradientNorm, Loss, Observer, UpdateRatio
 from tests.system.processes import serve
-from tests.system.shards import Net, loops
+from tests.system.small_net import Net, loops
 
 STEPS = 10
 NAN_AT = 4
+FAULT_AT = 7
 
 
 class Collectives(TorchDispatchMode):
@@ -73,22 +76,22 @@ class Run:
         parts: Sequence[AnyLoop],
         group: dist.ProcessGroup | None = None,
         seed: int | None = None,
+        **options: Any,
     ) -> None:
         self.bare = Net()
         self.model = share(self.bare)
         self.optimizer = AdamW(self.model.parameters(), lr=0.05)
-        self.homeostat = Homeostat(parts).attach(self.model, self.optimizer, process_group=group)
+        self.homeostat = Homeostat(parts, **options).attach(self.model, self.optimizer, process_group=group)
         self.generator = torch.Generator().manual_seed(dist.get_rank() if seed is None else seed)
 
-    def backward(self) -> Tensor:
+    def backward(self, factor: float = 1.0) -> Tensor:
         x = torch.randn(16, 8, generator=self.generator)
-        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
+        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean() * factor
         loss.backward()
         return loss
 
-    def step(self, *, nan: bool = False) -> None:
-        loss = self.backward()
-        self.homeostat.observe(loss=math.nan if nan else loss)
+    def step(self, factor: float = 1.0) -> None:
+        self.homeostat.observe(loss=self.backward(factor))
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -97,7 +100,11 @@ class Run:
         for number in range(STEPS):
             if late and dist.get_rank() == 2 and number in {1, 5}:
                 time.sleep(0.2)
-            self.step(nan=number == NAN_AT and dist.get_rank() == 1)
+            # Only the number that is reported: no rank's weights are hurt.
+            loss = self.backward()
+            self.homeostat.observe(loss=math.nan if number == NAN_AT and dist.get_rank() == 1 else loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         return self.seen()
 
     def seen(self) -> dict[str, Any]:
@@ -111,6 +118,19 @@ class Run:
             "dial": self.bare.gain.value,
             "weights": weights,
         }
+
+
+def guarded(share: Callable[[nn.Module], nn.Module], group: dist.ProcessGroup | None = None) -> dict[str, Any]:
+    """A loss on one rank, and with it every gradient, is no number; what each rank has then, shard by shard."""
+    guard = Guard(Loss(), NonFinite(), "rollback", every=1)
+    policy = SnapshotPolicy(every=3, probation=1)
+    run = Run(share, loops(), group, guards=[guard], snapshots=policy)
+    shards = []
+    for number in range(STEPS):
+        run.step(math.nan if number == FAULT_AT and dist.get_rank() == 1 else 1.0)
+        shards.append([local(p.detach()).flatten().tolist() for p in run.bare.parameters()])
+    found = [(i.tick, i.answer, i.back_to) for i in run.homeostat.trace.interventions]
+    return {**run.seen(), "shards": shards, "found": found}
 
 
 def uneven() -> dict[str, Any]:
@@ -209,6 +229,9 @@ def main(rank: int, folder: Path) -> None:
         "late": Run(ddp, loops()).run(late=True),
         "hsdp": Run(hsdp, loops()).run(late=True),
         "halves": halves(groups),
+        "guarded": guarded(ddp),
+        "guarded shards": guarded(fsdp),
+        "guarded halves": guarded(partial(ddp, group=groups[rank // 2]), groups[rank // 2]),
         "uneven": uneven(),
         "refused": refused(),
         "counted": counted(),

@@ -28,6 +28,7 @@ from homeostat.observers import (
     GeneralizationGap,
     GradientNorm,
     Loss,
+    LossPeak,
     LossTrend,
     OrthogonalityDrift,
     ProposedUpdateRatio,
@@ -50,7 +51,7 @@ def loops() -> list[Loop]:
     return [
         _loop(Loss(), 0.05, LearningRate(low=0.01, high=100.0), 2.0, "loss"),
         _loop(GradientNorm(), -0.1, ClipNorm(start=0.5), 0.3, "gradient_norm"),
-        _loop(GradientNorm(log=True), 0.1, UpdateLimit(start=0.01), 0.0, "log_gradient_norm"),
+        _loop(LossPeak(), 0.1, UpdateLimit(start=0.01), 2.0, "loss_peak"),
         _loop(UpdateRatio(), 0.0, Dropout(modules="dropout"), 0.0, "update_ratio"),
         _loop(ProposedUpdateRatio(statistic="mean"), 0.0, Dropout(modules="plain"), 0.0, "proposed_update_ratio"),
         _loop(AttentionReach(), -4.0, AttentionWindow(low=1, high=6, quantum=1), 0.2, "attention_reach"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.crew import NAN_AT, STEPS
+from tests.system.crew import FAULT_AT, NAN_AT, STEPS
 from tests.system.processes import run_ranks
 
 WORKER = Path(__file__).with_name("crew.py")
@@ -60,6 +60,28 @@ def test_two_groups_given_by_the_user_train_apart(ranks):
     # The rank that was fed a NaN is in the first.
     assert any(first["loops"]["learning_rate"]["held"])
     assert "held" not in third["loops"]["learning_rate"] or not any(third["loops"]["learning_rate"]["held"])
+
+
+@pytest.mark.parametrize("scene", ["guarded", "guarded shards"])
+def test_a_loss_that_is_no_number_on_one_rank_takes_all_four_back_in_the_same_tick(ranks, scene):
+    assert all(rank[scene]["found"] == [[FAULT_AT, "rollback", 4]] for rank in ranks)
+    for rank in ranks:
+        before, after = rank[scene]["shards"][FAULT_AT - 1], rank[scene]["shards"][FAULT_AT]
+        # What was there after the fourth step, of each rank's shards, to the last bit; and then it went on.
+        assert after == rank[scene]["shards"][3]
+        assert rank[scene]["shards"][-1] != after or not any(after)
+        assert before != after or not any(after)
+        assert rank[scene]["tick"] == STEPS - 1
+        assert rank[scene]["weights"] == ranks[0][scene]["weights"]
+
+
+def test_a_fault_in_one_group_of_two_takes_back_that_group_and_not_the_other(ranks):
+    found = [rank["guarded halves"]["found"] for rank in ranks]
+    assert found == [[[FAULT_AT, "rollback", 4]]] * 2 + [[]] * 2
+    first, second, third, fourth = (rank["guarded halves"] for rank in ranks)
+    assert first == second
+    assert first["shards"][FAULT_AT] == first["shards"][3]
+    assert third == fourth
 
 
 def test_ranks_that_run_out_of_batches_tick_along(ranks):

@@ -19,7 +19,8 @@ from homeostat.observers import Observer
 from tests.contracts.test_observers import concrete
 from tests.system import parts
 from tests.system.processes import run_ranks
-from tests.system.shards import STEPS, Net, loops, train
+from tests.system.shards import STEPS, train
+from tests.system.small_net import Net, loops
 from tests.training import Training
 
 WORKER = Path(__file__).with_name("shards.py")
