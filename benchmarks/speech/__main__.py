@@ -45,7 +45,6 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=COMPARED)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--augment", nargs="?", const="{}", help="augment the clips; as JSON, otherwise than usual")
-    parser.add_argument("--voices", type=int, default=0, help="synthesised single words to learn from besides")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -57,7 +56,7 @@ def main() -> None:
         missing = [name for name in arguments.contenders if name not in taken]
         if not missing:
             continue
-        task = make_task(arguments.data, arguments.task, seed, augmentation, arguments.voices)
+        task = make_task(arguments.data, arguments.task, seed, augmentation)
         for name in missing:
             runs.append(in_a_fork(train, task, name, seed, arguments).recv())
             path.write_text(json.dumps(runs, indent=1) + "\n")

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import soxr
 from torch import Tensor
 
-from echo_reference.data.audio import waveform
 from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.batches import TrainingBatches, make_clips
 from echo_reference.data.corpora import load_corpus
 from echo_reference.data.strings import DigitStrings
 from echo_reference.data.utterance import Corpus, Utterance
 from echo_reference.features import LogMel
-from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import CharacterTokenizer, CtcSymbols, Tokenizer, WordTokenizer
 
 BATCH_SIZE = {"digits": 32, "strings": 32, "speaker": 32, "sentences": 16}
@@ -39,7 +36,7 @@ class Task(NamedTuple):
     speaker: str
 
 
-def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | None = None, voices: int = 0) -> Task:
+def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | None = None) -> Task:
     """Features in memory.
 
     Args:
@@ -47,10 +44,8 @@ def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | Non
         name: one of `TASKS`.
         seed: of the strings that are drawn and the order of batches; chooses the unseen speaker.
         augmentation: of the training clips, drawn anew for every batch.
-        voices: synthesised single words to learn from besides, nearly each in a voice of its own.
     """
     train, test, speaker = split(load_corpus(data), name, seed)
-    train = [*train, *synthesised(voices)]
     texts = [utterance.text for utterance in train]
     tokenizer = (CharacterTokenizer if name == "sentences" else WordTokenizer).from_texts(texts)
     symbols, mel = CtcSymbols(tokenizer), LogMel()
@@ -73,16 +68,3 @@ def split(corpus: Corpus, name: str, seed: int) -> tuple[Sequence[Utterance], Se
     unseen = speakers[seed % len(speakers)]
     known = [utterance for utterance in everyone if utterance.speaker != unseen]
     return known, [utterance for utterance in everyone if utterance.speaker == unseen], unseen
-
-
-def synthesised(count: int) -> list[Utterance]:
-    """Single digits in synthetic voices, without what lies above 4 kHz, which the recordings lack."""
-    if not count:
-        return []
-    corpus = load_corpus(f"synthetic:digits,longest=1,train={count},validation=1,test=1")
-    return [
-        utterance._replace(
-            audio=soxr.resample(soxr.resample(waveform(utterance), SAMPLE_RATE, 8000), 8000, SAMPLE_RATE)
-        )
-        for utterance in corpus.train
-    ]
