@@ -19,7 +19,6 @@ from homeostat.guards.lookout import Lookout
 from homeostat.guards.moments import reset_moments
 from homeostat.guards.running_statistics import RunningStatistics
 from homeostat.guards.snapshot import Restored, SnapshotPolicy, Snapshots
-from homeostat.guards.withheld import Withheld
 from homeostat.norms import local
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
@@ -82,8 +81,8 @@ class Answering:
         self._due: float = math.inf if snapshots is None or advise else 0
         # Which optimizer stepped last, and which did in the iteration before.
         self._stepped = self._last = plant.optimizers[-1]
+        self._several = len(plant.optimizers) > 1
         self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
-        self._withheld = Withheld()
         self._to_skip: set[int] = set()
 
     def answer(self, found: Found, rest: Callable[[], None]) -> bool:
@@ -109,10 +108,6 @@ class Answering:
         self._skip()
         return False
 
-    def withhold(self, optimizer: Optimizer) -> None:
-        """Keep an optimizer from taking the step under way."""
-        self._withheld.take(optimizer)
-
     def skips(self, optimizer: Optimizer) -> bool:
         """Whether an optimizer that steps after the clock must not, since the clock did not."""
         if id(optimizer) not in self._to_skip:
@@ -120,18 +115,11 @@ class Answering:
         self._to_skip.discard(id(optimizer))
         return True
 
-    def give_back(self) -> bool:
-        """End a step that was withheld; False where none was."""
-        return self._withheld.give_back()
-
     def after_step(self, optimizer: Optimizer) -> None:
         """After a step was taken: remember what there may be to go back to."""
-        if optimizer is self._plant.optimizers[0]:
-            # As things were after the last of several, since going back takes the place of all their steps.
-            self._last, self._stepped = self._stepped, optimizer
-            self._to_skip.clear()
-            self._statistics.keep()
-        self._stepped = optimizer
+        self._statistics.keep()
+        if self._several:
+            self._note(optimizer)
         if self._plant.tick >= self._due and optimizer is self._last and self._snapshots is not None:
             self._remember(self._snapshots)
 
@@ -199,6 +187,13 @@ class Answering:
             for optimizer in self._plant.optimizers:
                 reset_moments(optimizer)
         return None, False
+
+    def _note(self, optimizer: Optimizer) -> None:
+        """Note which optimizer steps last: going back takes the place of the steps of all."""
+        if optimizer is self._plant.optimizers[0]:
+            self._last = self._stepped
+            self._to_skip.clear()
+        self._stepped = optimizer
 
     def _is_news(self, guard: str) -> bool:
         """Whether an alarm of this guard has not been raised for a while: once says it."""

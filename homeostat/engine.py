@@ -23,6 +23,7 @@ from homeostat.guards.guard import Guard
 from homeostat.guards.ladder import MILD, Ladder
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.guards.snapshot_content import Stateful
+from homeostat.guards.withheld import Withheld
 from homeostat.loop import CoupledLoop
 from homeostat.monitoring import Monitoring
 from homeostat.plant import Plant
@@ -98,7 +99,7 @@ class Engine:
         self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
         exact = group is None and latency == 0
         self._guards, self.answering = self._protect(protection, exact=exact, advise=advise)
-        self._late, self._busy = False, True
+        self._late, self._busy, self._withheld = False, True, Withheld()
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
@@ -154,7 +155,7 @@ class Engine:
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
-        self.answering.give_back()
+        self._withheld.give_back()
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
@@ -230,7 +231,9 @@ class Engine:
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self._transients.end()
-        self.answering.give_back()
+        if self._withheld.open:
+            # The step raised.
+            self._withheld.give_back()
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
@@ -257,7 +260,8 @@ class Engine:
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
-        if self.answering.give_back():
+        if self._withheld.open:
+            self._withheld.give_back()
             return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
@@ -283,7 +287,7 @@ class Engine:
 
     def _withhold(self, optimizer: Optimizer) -> None:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
-        self.answering.withhold(optimizer)
+        self._withheld.take(optimizer)
         self.plant.end()
 
     def _is_idle(self) -> bool:
