@@ -158,8 +158,7 @@ class Snapshots:
         while len(self._trusted) >= room:
             memory = self._trusted.pop(0).copies.tensors
         if self._files is not None:
-            # It may be that memory which is being written.
-            self._files.wait()
+            self._files.release(memory)
         copies = self._copier.copy(tensors, memory)
         damage = Damage(watched, self._plant.device, self._group)
         self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage)

@@ -125,10 +125,10 @@ class Content:
         Args:
             skeleton: from `taken`.
             storage: copies of the tensors it came with.
-            replay: put back schedules and random generators too.
+            replay: put back the data, schedules and random generators too.
 
         Raises:
-            StateError: a parameter has another shape than it had; nothing is changed then.
+            StateError: it is of another model, of other optimizers or `restores`; nothing is changed then.
         """
         parts = _Parts(self._plant.model)
         self._refuse_another_run(skeleton, storage, parts)
@@ -169,11 +169,11 @@ class Content:
 
     def _refuse_another_run(self, skeleton: Mapping[str, Any], storage: list[Tensor], parts: _Parts) -> None:
         live = parts.parameters
-        saved = {n: tuple(storage[s.place].shape) for n, s in skeleton["model"].items() if n in skeleton["parameters"]}
-        wrong = [f"{n} {s}" for n, s in saved.items() if n not in live or tuple(local(live[n].detach()).shape) != s]
+        saved = {name: _kind(storage[skeleton["model"][name].place]) for name in skeleton["parameters"]}
+        wrong = [f"{n} {kind}" for n, kind in saved.items() if n not in live or _kind(local(live[n].detach())) != kind]
         if wrong:
             msg = (
-                f"The model must have the parameters of the snapshot, shaped alike; got none like "
+                f"The model must have the parameters of the snapshot, of the same shape and type; got none like "
                 f"{', '.join(wrong[:4])}. Build the same model, or start without the snapshot."
             )
             raise StateError(msg)
@@ -187,14 +187,20 @@ class Content:
 
     def _restore_others(self, skeleton: Mapping[str, Any], storage: list[Tensor], replay: bool) -> None:
         for found, saved in zip(self._restores, skeleton["restores"], strict=True):
+            if not replay and (isinstance(found, (Generator, LRScheduler)) or _rewinds(found)):
+                continue
             if isinstance(found, Generator):
-                if replay:
-                    found.set_state(rebuilt(saved, storage))
-            elif replay or not isinstance(found, LRScheduler):
+                found.set_state(rebuilt(saved, storage))
+            else:
                 found.load_state_dict(rebuilt(saved, storage))
 
 
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
 def _rewinds(found: object) -> bool:
+    """Whether `found` gives out data; a module that holds others can be iterated over, too."""
     return isinstance(found, (Iterable, Iterator)) and not isinstance(found, nn.Module)
 
 

@@ -49,14 +49,21 @@ class SnapshotFiles:
         self._keep = keep
         self._rank, self._ranks = rank, ranks
         self._thread: Thread | None = None
+        self._source: list[Tensor] = []
         self._failure: Exception | None = None
 
     def write(self, tick: int, skeleton: Mapping[str, Any], copies: Copies) -> None:
         """Begin to write; waits for the file before it, if the disk is that slow."""
         self.wait()
         # Not a daemon: a run that ends by itself leaves its last snapshot whole.
+        self._source = copies.tensors
         self._thread = Thread(target=self._write, args=(tick, skeleton, copies), name="homeostat snapshot")
         self._thread.start()
+
+    def release(self, memory: list[Tensor]) -> None:
+        """Wait until `memory` is not being written from, so that it may be filled again."""
+        if memory is self._source:
+            self.wait()
 
     def wait(self) -> None:
         """Wait until nothing is being written; a disk that refused costs a warning, not the run."""

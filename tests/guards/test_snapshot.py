@@ -156,6 +156,14 @@ def test_without_data_that_go_back_the_schedule_goes_on() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_data_that_could_go_back_need_not() -> None:
+    training = Training()
+    training.run(10)
+    training.snapshots.restore(replay=False)
+    assert training.batches.drawn == 10
+    assert training.schedule.last_epoch == 10
+
+
 def test_tensors_keep_their_identity() -> None:
     training = Training()
     training.run(10)
@@ -229,7 +237,7 @@ def test_another_model_is_refused_and_left_alone() -> None:
     training.run(1)
     training.model[3] = nn.Linear(8, 3)
     before = training.model[0].weight.clone()
-    with pytest.raises(StateError, match=r"got none like 3.weight \(2, 8\), 3.bias \(2,\)"):
+    with pytest.raises(StateError, match=r"got none like 3.weight \(2, 8\) float32, 3.bias \(2,\) float32"):
         training.back()
     assert training.model[0].weight.equal(before)
 
