@@ -1,0 +1,1 @@
+"""Three real trainings, the same faults in each, and what lives through them."""
