@@ -120,7 +120,7 @@ def test_a_training_gets_twenty_faults_and_each_that_applies_at_least_once(name)
     assert found == cases(name)
     assert len(found) == COUNT
     assert {case.fault for case in found} == {fault for fault in FAULTS if applies(fault, make(0))}
-    assert all(0.05 * 150 <= case.start + 0.5 and case.start <= 0.85 * 150 + 0.5 for case in found)
+    assert all(case.start + 0.5 >= 0.05 * 150 and case.start <= 0.85 * 150 + 0.5 for case in found)
 
 
 def results(clean, faulty, method="bare loop"):
