@@ -1,9 +1,10 @@
 """The command line of the comparison.
 
-    python -m benchmarks.speech FSDD --task digits --minutes 1 2
-    python -m benchmarks.speech FSDD --task strings --minutes 1 2 3
-    python -m benchmarks.speech FSDD --task speaker --minutes 1 2 3 --augment
-    python -m benchmarks.speech KATHLEEN --task sentences --minutes 2 5 8
+    python -m benchmarks.speech FSDD --task digits --minutes 0.5 1
+    python -m benchmarks.speech FSDD --task strings --minutes 1 1.5 2 3
+    python -m benchmarks.speech FSDD --task speaker --minutes 1 2 --augment
+    python -m benchmarks.speech KATHLEEN --task sentences --minutes 1.5 3 5 --seeds 0
+    python -m benchmarks.speech FSDD --task strings --minutes 1 --horizon 3 --seeds 0 --ablate
 
 FSDD and KATHLEEN are folders with train.jsonl and test.jsonl. Runs are taken one after another, each in a process of
 its own, and kept in benchmarks/results; one that is already there is not taken again.
@@ -43,17 +44,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 3], help="marks at which the test is read")
     parser.add_argument("--horizon", type=float, help="minutes over which the rate falls; by default the last mark")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=COMPARED)
+    parser.add_argument("--ablate", action="store_true", help="instead of them, Echo without each of its features")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--augment", nargs="?", const="{}", help="augment the clips; as JSON, otherwise than usual")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     augmentation = None if arguments.augment is None else Augmentation.model_validate_json(arguments.augment)
+    names = [name for name in CONTENDERS if name not in COMPARED] if arguments.ablate else arguments.contenders
     path = arguments.results / f"speech-{arguments.task}.json"
     runs = json.loads(path.read_text()) if path.exists() else []
     for seed in arguments.seeds:
         taken = {run["contender"] for run in runs if run["seed"] == seed}
-        missing = [name for name in arguments.contenders if name not in taken]
+        missing = [name for name in names if name not in taken]
         if not missing:
             continue
         task = make_task(arguments.data, arguments.task, seed, augmentation)

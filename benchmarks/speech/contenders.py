@@ -27,9 +27,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "CTC loss": {"ctc_vocab": 0, "ctc_shift": None},
     "learning of position embeddings": {"frozen": _PLACED},
     "position embeddings": {"frozen": _PLACED, "position_gain": 0.0},
-    "small position embeddings": {"position_gain": None},
-    "open convolution gate": {"conv_gate": 0.0},
-    "large initial weights": {"init_std": 0.02},
     "large learning rate": {"rate": 1e-3, "warmup": 200},
 }
 
@@ -37,8 +34,6 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {
     "whisper": WhisperContender,
     "echo": EchoContender,
     "echo+recipe": partial(EchoContender, recipe="echo"),
-    # Whether Whisper's architecture would learn as fast with Echo's learning rate.
-    "whisper, large learning rate": partial(WhisperContender, rate=4e-3, warmup=50),
     **{f"echo without {feature}": partial(EchoContender, **settings) for feature, settings in ABLATIONS.items()},
 }
 COMPARED = ("whisper", "echo", "echo+recipe")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import Any
 
@@ -17,7 +17,7 @@ LINES = {
 TITLES = {
     "digits": "single digits",
     "strings": "strings of digits",
-    "speaker": "digits of an unseen speaker",
+    "speaker": "unseen speaker, digits",
     "sentences": "sentences",
 }
 PANEL, HIGH, GAP, TOP, LEFT = 230, 240, 40, 50, 55
@@ -42,7 +42,7 @@ def draw(tasks: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _panel(left: float, title: str, runs: list[dict[str, Any]]) -> Iterator[str]:
-    marks = sorted({point["minutes"] for run in runs if run["contender"] in LINES for point in run["curve"]})
+    marks = common_marks(runs)
     yield f'<text x="{left}" y="{TOP - 18}" font-weight="600">{title}: WER, %</text>'
     for level in (0.1, 1.0, 10.0, 100.0):
         yield f'<path d="M{left},{_height(level):.1f}h{PANEL}" stroke="{GRID}"/>'
@@ -52,15 +52,22 @@ def _panel(left: float, title: str, runs: list[dict[str, Any]]) -> Iterator[str]
         yield f'<text x="{x:.1f}" y="{TOP + HIGH + 18}" text-anchor="middle" fill="{QUIET}">{mark:g}</text>'
     yield f'<text x="{left + PANEL / 2}" y="{TOP + HIGH + 34}" text-anchor="middle" fill="{QUIET}">minutes</text>'
     for name, (_, colour, dash) in LINES.items():
-        points = [(p["minutes"], _rate(p)) for run in runs if run["contender"] == name for p in run["curve"]]
-        places = [
-            (left + PANEL * m / marks[-1], mean(r for n, r in points if n == m)) for m in sorted({m for m, _ in points})
-        ]
-        line = " ".join(f"{x:.1f},{_height(rate):.1f}" for x, rate in places)
-        yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
-        for mark, rate in points:
-            x = left + PANEL * mark / marks[-1]
-            yield f'<circle cx="{x:.1f}" cy="{_height(rate):.1f}" r="2.5" fill="{colour}"/>'
+        own = [run for run in runs if run["contender"] == name]
+        points = [(p["minutes"], _rate(p)) for run in own for p in run["curve"] if p["minutes"] in marks]
+        line = []
+        for mark in marks if own else ():
+            x, rates = left + PANEL * mark / marks[-1], [rate for minutes, rate in points if minutes == mark]
+            line.append(f"{x:.1f},{_height(mean(rates)):.1f}")
+            for rate in rates:
+                yield f'<circle cx="{x:.1f}" cy="{_height(rate):.1f}" r="2.5" fill="{colour}"/>'
+        shape = f'points="{" ".join(line)}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+        yield f"<polyline {shape}/>"
+
+
+def common_marks(runs: Sequence[dict[str, Any]]) -> list[float]:
+    """Minutes at which every run of the contenders proper was read."""
+    marks = [{point["minutes"] for point in run["curve"]} for run in runs if run["contender"] in LINES]
+    return sorted(set.intersection(*marks))
 
 
 def _rate(point: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ from statistics import mean
 from typing import Any, TypeAlias
 
 from benchmarks.speech.contenders import ABLATIONS, COMPARED
-from benchmarks.speech.picture import draw
+from benchmarks.speech.picture import common_marks, draw
 from benchmarks.speech.tasks import TASKS
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -34,17 +34,17 @@ def rates(runs: Sequence[Run], kind: str, minutes: float, rate: str = "wer") -> 
     return [100 * point[rate][kind] for point in points if kind in point.get(rate, {})]
 
 
-def comparison(runs: Sequence[Run]) -> str:
+def comparison(runs: Sequence[Run], rate: str = "wer") -> str:
     """One row for each contender and way of decoding: mean over the seeds, least and greatest."""
-    marks = sorted({point["minutes"] for run in runs for point in run["curve"] if run["contender"] in COMPARED})
+    marks = common_marks(runs)
     lines = [
         f"| contender | seeds | ms a step | {' | '.join(f'{m:g} min' for m in marks)} |",
         "|---" * (len(marks) + 3) + "|",
     ]
-    for name in [*COMPARED, *sorted({run["contender"] for run in runs if run["contender"].startswith("whisper,")})]:
+    for name in COMPARED:
         own = [run for run in runs if run["contender"] == name]
         for kind in own[0]["curve"][-1]["wer"] if own else ():
-            cells = " | ".join(spread(rates(own, kind, mark)) for mark in marks)
+            cells = " | ".join(spread(rates(own, kind, mark, rate)) for mark in marks)
             pace = f"{mean(run['ms_per_step'] for run in own):.0f}"
             lines.append(f"| {name}, {kind} | {len(own)} | {pace} | {cells} |")
     return "\n".join(lines)
@@ -80,6 +80,8 @@ def main() -> None:
     """Write both beside the raw results."""
     tasks = load()
     parts = [f"## {task}\n\n{comparison(runs)}\n" for task, runs in tasks.items()]
+    if "sentences" in tasks:
+        parts.append(f"## sentences, CER\n\n{comparison(tasks['sentences'], 'cer')}\n")
     parts.append(f"## ablation\n\n{ablation(tasks[ABLATED[0]])}\n")
     print("\n".join(parts))
     (RESULTS / "speech.svg").write_text(draw(tasks), encoding="utf-8")

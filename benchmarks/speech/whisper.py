@@ -14,13 +14,14 @@ from benchmarks.speech.tasks import Task
 # cuts at 30 s.
 _WINDOW = {"digits": 100, "speaker": 100, "strings": 300, "sentences": 612}
 _LONGEST = {"digits": 8, "speaker": 8, "strings": 8, "sentences": 120}
+_RATE = 1e-3
 
 
 class WhisperContender:
-    """Hugging Face's Whisper with SDPA; AdamW 1e-3 and a warm-up of 200 steps unless said otherwise."""
+    """Hugging Face's Whisper with SDPA; AdamW 1e-3, a warm-up of 200 steps."""
 
-    def __init__(self, task: Task, rate: float = 1e-3, warmup: int = 200) -> None:
-        self.task, self.rate, self.warmup = task, rate, warmup
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.frames, self.longest = _WINDOW[task.name], _LONGEST[task.name]
         width = 96 if self.frames == 100 else 128
         tokenizer = task.tokenizer
@@ -32,12 +33,12 @@ class WhisperContender:
             pad_token_id=tokenizer.pad_id, suppress_tokens=None, begin_suppress_tokens=None,
         )  # fmt: skip
         self.model = WhisperForConditionalGeneration(config).train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=_RATE)
         self.average = Average(self.model)
 
     def step(self, number: int, progress: float) -> None:
         """Take one step."""
-        self.optimizer.param_groups[0]["lr"] = self.rate * rate_factor(number, self.warmup, progress)
+        self.optimizer.param_groups[0]["lr"] = _RATE * rate_factor(number, 200, progress)
         batch = self.task.batches(number)
         loss = self.model(input_features=self._fit(batch.features), labels=batch.labels).loss
         loss.backward()
