@@ -26,7 +26,7 @@ def overview_figure(run: Run, views: list[LoopView]) -> Rows:
     losses = [name for name in run.metrics if "loss" in name.lower()]
     groups = [losses] if losses else []
     groups += [[name] for name in run.metrics if name not in losses]
-    lanes = interventions(views, run.events)
+    lanes = interventions(views, run)
     heights = [130 if i else 260 for i in range(len(groups))] + ([lane_height(lanes)] if lanes else [])
     titles = [", ".join(map(_coloured, group, style.SERIES * len(group))) for group in groups] + (
         ["Interventions"] if lanes else []

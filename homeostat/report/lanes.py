@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby, pairwise
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from homeostat.report.curves import Array
 from homeostat.report.rows import Rows
 from homeostat.report.summary import number
 from homeostat.report.view import Knob, LoopView
-from homeostat.trace import Event
+from homeostat.sinks.run import Run
 
 LANE = 36
 # A knob's move is marked once it adds up to this share of all its travel.
@@ -32,13 +32,12 @@ class Lane(NamedTuple):
     symbol: str
 
 
-def interventions(views: list[LoopView], events: list[Event]) -> list[Lane]:
-    """Return a lane of events, where there are any, and one for each knob that moved."""
-    lanes = []
-    if events:
-        told = [(tick, "; ".join(event.text for event in same)) for tick, same in groupby(events, attrgetter("tick"))]
-        ticks = np.array([float(tick) for tick, _ in told])
-        lanes.append(Lane("Events", ticks, [text for _, text in told], np.zeros(len(told)), "circle"))
+def interventions(views: list[LoopView], run: Run) -> list[Lane]:
+    """Return a lane of events and one of what guards did, where there are any, and one for each knob that moved."""
+    told = [("Events", [(e.tick, e.text) for e in run.events], "circle")]
+    # A replay sets the tick back.
+    told += [("Guards", sorted((i.tick, i.sentence) for i in run.interventions), "x")]
+    lanes = [_texts(name, texts, symbol) for name, texts, symbol in told if texts]
     for view in views:
         for knob in view.knobs:
             name = view.name if len(view.knobs) == 1 else f"{view.name}: {knob.name}"
@@ -59,8 +58,15 @@ def draw_lanes(rows: Rows, row: int, lanes: list[Lane]) -> None:
     rows.axis(row, range=[0.5, len(lanes) + 0.7], visible=False)
 
 
+def _texts(name: str, told: list[tuple[int, str]], symbol: str) -> Lane:
+    """Return a lane of texts, those of one tick joined."""
+    joined = [(tick, "; ".join(text for _, text in same)) for tick, same in groupby(told, itemgetter(0))]
+    ticks = np.array([float(tick) for tick, _ in joined])
+    return Lane(name, ticks, [text for _, text in joined], np.zeros(len(joined)), symbol)
+
+
 def _colours(lane: Lane) -> list[str]:
-    usual = style.INK if lane.symbol == "circle" else style.KNOB
+    usual = {"circle": style.INK, "x": style.ALARM}.get(lane.symbol, style.KNOB)
     return [style.LIMITED if limited else usual for limited in lane.limited]
 
 

@@ -22,6 +22,8 @@ from homeostat.sinks.run import Run
 CONFIG = {"responsive": True, "displayModeBar": False, "doubleClick": "autosize", "scrollZoom": False}
 # Nothing may be fetched, whatever a name in the trace contains.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+# A page is to be read; the trace has them all.
+MOST_INTERVENTIONS = 50
 
 KEY = (
     (style.READING, "\u2014", "reading"),
@@ -32,6 +34,7 @@ KEY = (
     (style.HELD, "\u00d7", "held, not finite"),
     (style.INK, "\u25c7", "moved by something else"),
     (style.ALARM, "\u25b2", "alarm"),
+    (style.ALARM, "\u2715", "guard"),
 )
 
 
@@ -81,6 +84,7 @@ drag to zoom all figures, double-click to see everything again.</p>
 <ul class="key quiet">{"".join(f'<li><i style="color:{c}">{s}</i>{text}</li>' for c, s, text in KEY)}</ul>
 </header>
 {_table(summaries)}
+{_guards(run)}
 {_vitals(run, views)}
 <section id="overview">
 <h2>Metrics and interventions</h2>
@@ -136,6 +140,21 @@ def _rows(summary: LoopSummary, index: int) -> list[list[Cell]]:
         ]
         for travel in summary.travels
     ]
+
+
+def _guards(run: Run) -> str:
+    rows = [
+        [
+            Cell(escape(i.guard)),
+            Cell(escape(i.answer + (", advised" if i.advised else "")), warn=i.answer in {"rollback", "abort"}),
+            Cell(grouped(i.tick)),
+            Cell("\u2013" if i.back_to is None else grouped(i.back_to)),
+            Cell(escape(i.text)),
+        ]
+        for i in run.interventions[-MOST_INTERVENTIONS:]
+    ]
+    body = table(("Guard", "Answer", "Tick", "Back to", "Because"), rows)
+    return f'<section id="guards"><h2>Guards</h2>{body}</section>' if body else ""
 
 
 def _vitals(run: Run, views: list[LoopView]) -> str:

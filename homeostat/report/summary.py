@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,10 @@ def headline(run: Run, summaries: list[LoopSummary]) -> str:
     if deciding:
         decisions = sum(summary.decisions for summary in deciding)
         text += f"Together they made {count(decisions, 'decision')}; {len(moved)} of {count(knobs, 'knob')} moved. "
+    acted = Counter(i.answer for i in run.interventions if not i.advised)
+    if acted:
+        told = ", ".join(f"{answer} {n}" for answer, n in acted.items())
+        text += f"Guards intervened {count(acted.total(), 'time')} ({told}). "
     pinned = sorted({summary.name for summary in deciding if any(t.saturated > 0.5 for t in summary.travels)})
     if pinned:
         text += f"Most of the time at a limit: {', '.join(pinned)}. "

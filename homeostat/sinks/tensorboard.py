@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from homeostat.errors import HomeostatError, MissingExtraError
-from homeostat.trace import Entry, Event, Metric, Record, Vitals
+from homeostat.trace import Entry, Event, Intervention, Metric, Record, Vitals
 
 # SummaryWriter waits once its queue is full; this many entries are written while the next step runs.
 QUEUE = 1000
 
 
 class TensorBoard:
-    """Writes every loop's reading, setpoint and delivered knob value, every metric and every event for TensorBoard.
+    """Writes every loop's reading, setpoint and delivered knob value, every metric, event and intervention.
 
     Scalars are named `<loop>/reading`, `<loop>/setpoint`, `<loop>/delivered` (with `.0`, `.1`, ... where a loop has
     several), `metrics/<name>`, and `vitals/homeostasis` and `vitals/<loop>` for the regulation; the step is the tick.
-    A resumed run hides what was written from its tick on.
+    A run that is resumed, or replayed from a snapshot, hides what was written from its tick on.
 
     Args:
         folder: the log directory; the same for a run and its continuation.
@@ -61,6 +61,10 @@ class TensorBoard:
                 self._writer.add_scalar(f"metrics/{entry.name}", entry.value, entry.tick)
             case Event():
                 self._writer.add_text("events", entry.text, entry.tick)
+            case Intervention():
+                self._writer.add_text("interventions", entry.sentence, entry.tick)
+                if entry.replayed:
+                    self._go_back(entry.back_to or 0)
             case Vitals():
                 self._writer.add_scalar("vitals/homeostasis", entry.homeostasis, entry.tick)
                 for name, loop in entry.loops.items():
@@ -76,6 +80,11 @@ class TensorBoard:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _go_back(self, tick: int) -> None:
+        """Hide what was written from `tick` on: the run takes these steps again."""
+        self._writer.close()
+        self._writer = self._make(str(self.folder), max_queue=QUEUE, purge_step=tick)
 
     def _write_values(self, name: str, values: tuple[float, ...], tick: int) -> None:
         for i, value in enumerate(values):

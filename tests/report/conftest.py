@@ -10,7 +10,7 @@ import pytest
 
 from homeostat.report import write_report
 from homeostat.sinks import JsonLines
-from homeostat.trace import Entry, Event, LoopVitals, Metric, Record, Vitals
+from homeostat.trace import Entry, Event, Intervention, LoopVitals, Metric, Record, Vitals
 
 TICKS = 3000
 
@@ -62,6 +62,8 @@ def entries() -> Iterator[Entry]:
     yield Event(0, "attached")
     yield Event(1400, "alarm: rotary base stands at its low limit; lower it or raise the setpoint")
     yield Event(2000, "resumed at tick 2000")
+    yield Intervention(905, "loss non_finite", "skip", "loss nan is not finite")
+    yield Intervention(910, "loss spike", "rollback", "loss 4.9 is 8.3 <robust> deviations above 1.2", back_to=900)
     for tick in range(TICKS):
         loss = 4.0 * math.exp(-tick / 500) + 0.4 + 0.25 * chance.random() + (3.0 if 900 < tick < 915 else 0.0)
         yield Metric(tick, "loss", math.nan if tick == 905 else loss)

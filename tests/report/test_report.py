@@ -97,6 +97,23 @@ def test_the_summary_counts_limits_holds_and_travel(run_folder: Path) -> None:
     assert (window.least, window.greatest) == (32, 160)
 
 
+def test_what_guards_did_is_told_and_marked(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    section = re.search(r'<section id="guards">.*?</section>', page(run), re.DOTALL)
+    assert section
+    assert re.findall(r"<span>(skip|rollback|905|910|900)</span>", section[0]) == [
+        "skip",
+        "905",
+        "rollback",
+        "910",
+        "900",
+    ]
+    assert "&lt;robust&gt;" in section[0]
+    assert "Guards intervened 2 times (skip 1, rollback 1)" in page(run)
+    lanes = [trace.name for trace in overview_figure(run, loop_views(run)).figure.data]
+    assert "Guards" in lanes
+
+
 def test_the_vitals_are_told_of_every_loop_and_drawn_where_they_were_recorded(run_folder: Path) -> None:
     run = read_run(run_folder)
     section = re.search(r'<section id="vitals">.*?</section>', page(run), re.DOTALL)

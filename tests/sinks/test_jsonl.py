@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from homeostat.errors import HomeostatError, HomeostatWarning, TraceError
 from homeostat.sinks import JsonLines, read_run
-from homeostat.trace import Event, Metric, Record, Trace
+from homeostat.trace import Event, Intervention, Metric, Record, Trace
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 vectors = st.lists(numbers, min_size=1, max_size=3).map(tuple)
@@ -204,3 +204,20 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, content: bytes, mes
 def test_a_missing_trace_is_one_sentence(tmp_path) -> None:
     with pytest.raises(TraceError, match="No such file"):
         read_run(tmp_path)
+
+
+def test_what_a_replay_records_anew_takes_the_place_of_what_it_took_back(tmp_path):
+    sink = JsonLines(tmp_path / "trace.jsonl")
+    sink.open({"version": 1, "tick": 0})
+    trace = Trace(sinks=[sink])
+    for tick in range(10):
+        trace.append(Metric(tick, "loss", float(tick)))
+    back = Intervention(9, "loss spike", "rollback", "loss 9 is far", back_to=5, replayed=True)
+    trace.append(back)
+    for tick in range(5, 12):
+        trace.append(Metric(tick, "loss", -float(tick)))
+    sink.close()
+    run = read_run(tmp_path)
+    assert run.interventions == trace.interventions == [back]
+    expected = [*range(5), *(-t for t in range(5, 12))]
+    assert run.metrics["loss"]["value"].tolist() == trace.metric("loss")["value"].tolist() == expected
