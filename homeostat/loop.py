@@ -59,7 +59,8 @@ class CoupledLoop(AnyLoop):
             the knobs stay where they are, since the initial value may be what the run was rescued from.
 
     Raises:
-        pydantic.ValidationError: the law's shape does not fit, or a needed setpoint is missing.
+        pydantic.ValidationError: the law's shape does not fit, or a needed setpoint is missing, or one has no
+            logarithm.
     """
 
     observers: tuple[SerializeAsAny[Observer], ...] = Field(min_length=1)
@@ -81,6 +82,12 @@ class CoupledLoop(AnyLoop):
         if len(self.setpoints) not in {0, shape[0]} or (self.law.needs_setpoint and not self.setpoints):
             msg = f"A loop with {law} must have {shape[0]} setpoints; got {len(self.setpoints)}. Give one a reading."
             raise ValueError(msg)
+        if any(map(self._without_logarithm, self.law.positive_setpoints, self.setpoints)):
+            msg = (
+                f"A setpoint of {law} must be above 0, as it compares logarithms; got {self._shown()}. "
+                "Choose a positive one, or compare differences."
+            )
+            raise ValueError(msg)
         if len(self.safe) not in {0, shape[1]}:
             msg = f"safe must give {shape[1]} knob values or none; got {len(self.safe)}. Give one an actuator."
             raise ValueError(msg)
@@ -88,6 +95,15 @@ class CoupledLoop(AnyLoop):
             msg = "A loop's actuators must differ; got one twice. Join the laws that want to move it in one law."
             raise ValueError(msg)
         return self
+
+    def _shown(self) -> str:
+        return ", ".join(str(s.points) if isinstance(s, Profile) else f"{s:g}" for s in self.setpoints)
+
+    @staticmethod
+    def _without_logarithm(positive: bool, setpoint: float | Profile) -> bool:
+        # Between its points a profile is nowhere below the lesser one.
+        lowest = min(value for _, value in setpoint.points) if isinstance(setpoint, Profile) else setpoint
+        return positive and lowest <= 0
 
     def coupled(self) -> CoupledLoop:
         """Return itself."""

@@ -119,17 +119,17 @@ class Plant:
         found = {n: p for n, p in self.model.named_parameters() if fnmatchcase(n, glob)}
         return self._nonempty(found, glob, "parameter", [n for n, _ in self.model.named_parameters()])
 
-    def modules(self, glob: str, kind: type[T]) -> dict[str, T]:
-        """The model's modules of class `kind` whose qualified name matches `glob`.
+    def modules(self, glob: str, *kinds: type[T], what: str = "") -> dict[str, T]:
+        """The model's modules of one of the classes `kinds`, called `what`, whose qualified name matches `glob`.
 
         Raises:
             AttachError: none does.
         """
         # A large model has thousands of modules, and several parts look for theirs in one tick.
         named = self.cached("named_modules", lambda: dict(self.model.named_modules()))
-        every = {n: m for n, m in named.items() if isinstance(m, kind)}
+        every = {n: m for n, m in named.items() if isinstance(m, kinds)}
         found = {n: m for n, m in every.items() if fnmatchcase(n, glob)}
-        return self._nonempty(found, glob, kind.__name__, list(every))
+        return self._nonempty(found, glob, what or kinds[0].__name__, list(every))
 
     def _nonempty(self, found: dict[str, T], glob: str, what: str, choices: list[str]) -> dict[str, T]:
         if found:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from homeostat.actuators.actuator import Actuator
 from homeostat.closing import run_all
+from homeostat.damping import Damping
 from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
@@ -62,6 +63,7 @@ class Runner:
         self._holds = 0
         self._saturated = 0
         self.pace = Pace(loop.every, loop.rest)
+        self._damping = Damping(loop.law)
         self._hand: Hand = "nobody" if advise else "law"
         self.alarms: list[Event] = []
 
@@ -84,7 +86,7 @@ class Runner:
             record = self._hold(given, reasons)
         else:
             self._law_state, self._holds, self._asked, self._found = decision.state, 0, tick, False
-            record = self._move(decision.command, given, decision.terms, reasons)
+            record = self._move(decision.command, given, decision.terms, self._backed_off(given) + reasons)
         self._decided = tick
         self.pace.heed(tick, None if decision is None else self._positions)
         return record
@@ -162,6 +164,7 @@ class Runner:
             "holds": self._holds,
             "saturated": self._saturated,
             "pace": self.pace.save(),
+            "damping": self._damping.save(),
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -203,6 +206,7 @@ class Runner:
         self._asked, self._decided = state["asked"], state["decided"]
         self._holds, self._saturated = state["holds"], state["saturated"]
         self.pace.load(state["pace"])
+        self._damping.load(state["damping"])
         self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:
@@ -236,7 +240,7 @@ class Runner:
         """Return what the law answers; None where it cannot be asked, or its answer is no number."""
         if not all(math.isfinite(reading) for reading in given.readings):
             return None
-        decision = self.loop.law.update(self._law_state, given)
+        decision = self.loop.law.update(self._law_state, self._damping.tell(given))
         return decision if all(math.isfinite(c) for c in decision.command) else None
 
     def _look(self) -> tuple[tuple[float, ...], tuple[bool, ...]]:
@@ -261,7 +265,8 @@ class Runner:
         self, command: tuple[float, ...], given: Input, terms: Mapping[str, float], reasons: tuple[str, ...]
     ) -> Record:
         ticks = self._ticks_since(self._decided)
-        knobs = zip(self.loop.actuators, command, given.admitted, strict=True)
+        damped = self._damping.carry_out(command, given.admitted)
+        knobs = zip(self.loop.actuators, damped, given.admitted, strict=True)
         admissions = [actuator.admit(wanted, position, ticks) for actuator, wanted, position in knobs]
         admitted = tuple(admission.position for admission in admissions)
         limits = tuple(limit for admission in admissions for limit in admission.limits)
@@ -329,6 +334,17 @@ class Runner:
             f"readings {given.readings}, setpoints {given.setpoints}. Widen the limit, or choose a setpoint in reach."
         )
         return ("alarm",)
+
+    def _backed_off(self, given: Input) -> tuple[str, ...]:
+        """Say whether the loop carries out a part of the law's moves only, and whether that is new."""
+        before = self._damping.share
+        why = self._damping.watch(given) if self._hand == "law" else ""
+        if why:
+            self._alarm(
+                f"Loop {self.name!r} oscillates: {why}. Its knobs now go {self._damping.share:g} of the way that "
+                "its law asks for. Lower its gain, or raise its integral time."
+            )
+        return ("backed off",) * (before < 1) + ("alarm",) * bool(why)
 
     def _alarm(self, text: str) -> None:
         self.alarms.append(Event(self._plant.tick, text))

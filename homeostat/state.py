@@ -73,9 +73,9 @@ def _from_1(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_2(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 2 had no guards, no loops at rest, and other memories of limits: they begin anew."""
+    """Version 2 had no guards, no loops at rest or backed off, and other memories of limits: they begin anew."""
     loops = {
-        name: {**loop, "memories": [None] * len(loop["actuators"]), "pace": [False, None, 0]}
+        name: {**loop, "memories": [None] * len(loop["actuators"]), "pace": [False, None, 0], "damping": [1.0, []]}
         for name, loop in state["loops"].items()
     }
     return {**state, "version": 3, "loops": loops, "guards": None}

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Why a delivered value is not what the law commanded, or why the law was not asked.
-LIMITS = ("held", "low", "high", "slew", "quantised", "external", "safe", "alarm", "override", "advised")
+LIMITS = (
+    "held", "low", "high", "slew", "quantised", "external", "safe", "backed off", "alarm", "override", "advised",
+)  # fmt: skip
 
 
 T = TypeVar("T")

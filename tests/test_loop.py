@@ -7,7 +7,19 @@ from pydantic import ValidationError
 
 from homeostat import CoupledLoop, Loop, Profile
 from homeostat.actuators import ClipNorm, LearningRate
-from homeostat.laws import PID, Hold, MatrixPI
+from homeostat.laws import (
+    PID,
+    Affine,
+    Cascade,
+    Chain,
+    FeedForward,
+    GainSchedule,
+    Hold,
+    LogIntegrator,
+    MatrixPI,
+    Select,
+    SmithPredictor,
+)
 from homeostat.loop import AnyLoop
 from homeostat.observers import GradientNorm, Loss
 from tests.training import every_loop
@@ -75,3 +87,27 @@ def test_setpoints_may_follow_a_course():
 def test_nonsense_is_refused_at_construction(make, says):
     with pytest.raises(ValidationError, match=says):
         make()
+
+
+RATIO, PLAIN = PID(gain=1.0, log_error=True), PID(gain=1.0)
+THIRD = {"observers": (Loss(), Loss(), Loss()), "actuators": (LearningRate(),)}
+
+
+@pytest.mark.parametrize("law", [RATIO, LogIntegrator(exponent=1.0), Chain(laws=(Affine(), RATIO))], ids=repr)
+@pytest.mark.parametrize("setpoint", [0.0, -1.0, Profile(points=((0, 1.0), (9, 0.0)), interpolation="cosine")])
+def test_a_setpoint_without_a_logarithm_is_refused_where_one_is_taken(law, setpoint):
+    with pytest.raises(ValidationError, match=r"must be above 0, as it compares logarithms; got .*\. Choose"):
+        Loop(Loss(), law, LearningRate(), setpoint=setpoint)
+
+
+def test_only_the_setpoints_of_laws_on_logarithms_must_be_positive():
+    law = FeedForward(
+        feedback=Select(laws=(PLAIN, SmithPredictor(law=RATIO, gain=1, time_constant=1, dead_time=1))), forward=Hold()
+    )
+    assert law.positive_setpoints == (False, True, False)
+    CoupledLoop(law=law, setpoints=(-1.0, 1.0, 0.0), **THIRD)
+    with pytest.raises(ValidationError, match="above 0"):
+        CoupledLoop(law=law, setpoints=(-1.0, 0.0, 0.0), **THIRD)
+    assert Cascade(outer=PLAIN, inner=RATIO).positive_setpoints == (False, True)
+    assert GainSchedule(points=((0.0, RATIO), (1.0, RATIO))).positive_setpoints == (True, False)
+    assert SQUARE.positive_setpoints == (False, False)

@@ -11,7 +11,6 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from homeostat import nn
 from homeostat.actuators.actuator import Actuator
-from homeostat.errors import AttachError
 from homeostat.plant import Plant
 from homeostat.watch import start_watching, stop_watching
 
@@ -98,15 +97,7 @@ class Dropout(Actuator):
         self.unread(plant, memory)
 
     def _modules(self, plant: Plant) -> dict[str, Module]:
-        matching = plant.modules(self.modules, Module)
-        found: dict[str, Module] = {n: m for n, m in matching.items() if isinstance(m, (nn.Dropout, _DropoutNd))}
-        if not found:
-            msg = (
-                f"{self.modules!r} must match a dropout module of {type(plant.model).__name__}; got no match. "
-                "Use homeostat.nn.Dropout or torch.nn.Dropout in the model, or drop the loop."
-            )
-            raise AttachError(msg)
-        return found
+        return plant.modules(self.modules, nn.Dropout, _DropoutNd, what="dropout module")
 
 
 def _rate(module: Module) -> float:

@@ -68,6 +68,11 @@ class AutoTune(Law):
         """A controller always does."""
         return True
 
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The one, with an error of logarithms."""
+        return (self.log_error,)
+
     def init(self) -> AutoTuneState:
         """Return the state before the test."""
         return AutoTuneState()

@@ -80,6 +80,11 @@ class Cascade(Law):
         return True
 
     @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The outer law's and the inner one's."""
+        return self.outer.positive_setpoints + self.inner.positive_setpoints
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The outer and the inner reading, one command."""
         return 2, 1

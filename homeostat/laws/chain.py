@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -43,6 +43,11 @@ class Chain(Law):
     def needs_setpoint(self) -> bool:
         """Whether any of the laws needs one."""
         return any(law.needs_setpoint for law in self.laws)
+
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """Those of which any of the laws takes the logarithm."""
+        return tuple(map(any, zip_longest(*(law.positive_setpoints for law in self.laws), fillvalue=False)))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -61,6 +61,11 @@ class DeadBand(Law):
         """A band lies around one."""
         return True
 
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The one, with distances between logarithms."""
+        return (self.log,)
+
     def init(self) -> DeadBandState:
         """Return the state before the first reading: asleep."""
         return DeadBandState()

@@ -69,6 +69,11 @@ class FeedForward(Law):
         return self.feedback.needs_setpoint
 
     @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The feedback law's, and none for the disturbance."""
+        return (*self.feedback.positive_setpoints, False)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The feedback law's readings and the disturbance, one command."""
         return self.feedback.shape[0] + 1, 1

@@ -58,6 +58,11 @@ class GainSchedule(Law):
         return self.points[0][1].needs_setpoint
 
     @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The scheduled law's, and none for the scheduling reading."""
+        return (*self.points[0][1].positive_setpoints, False)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The scheduled law's readings and the scheduling one; its commands."""
         readings, commands = self.points[0][1].shape

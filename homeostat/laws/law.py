@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from homeostat.part import Part
@@ -75,9 +76,20 @@ class Law(Part):
         return False
 
     @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """Which setpoints the law takes the logarithm of, and so must be positive."""
+        return (False,) * self.shape[0]
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Number of readings taken and of commands given."""
         return 1, 1
+
+    def members(self) -> Iterator[Law]:
+        """Yield this law and those it is made of, at any depth."""
+        yield self
+        for _, value in self:
+            yield from _members(value)
 
     @abstractmethod
     def init(self) -> Any:
@@ -86,3 +98,11 @@ class Law(Part):
     @abstractmethod
     def update(self, state: Any, given: Input) -> Decision:
         """Decide once."""
+
+
+def _members(value: Any) -> Iterator[Law]:
+    if isinstance(value, Law):
+        yield from value.members()
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _members(item)

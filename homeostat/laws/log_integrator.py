@@ -85,6 +85,11 @@ class LogIntegrator(Law):
         """A controller always does."""
         return True
 
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The one, as only its ratio to the reading counts."""
+        return (True,)
+
     def init(self) -> LogIntegratorState:
         """Return the state before the first reading."""
         return LogIntegratorState()

@@ -107,6 +107,11 @@ class PID(Law):
         """A controller always does."""
         return True
 
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The one, with an error of logarithms."""
+        return (self.log_error,)
+
     def init(self) -> PIDState:
         """Return the state before the first decision."""
         return PIDState()

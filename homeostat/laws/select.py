@@ -47,6 +47,11 @@ class Select(Law):
         return any(law.needs_setpoint for law in self.laws)
 
     @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """Each law's own."""
+        return tuple(positive for law in self.laws for positive in law.positive_setpoints)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """All the laws' readings, one command."""
         return sum(law.shape[0] for law in self.laws), 1

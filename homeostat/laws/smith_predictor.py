@@ -65,6 +65,11 @@ class SmithPredictor(Law):
         """Whether the inner law does."""
         return self.law.needs_setpoint
 
+    @property
+    def positive_setpoints(self) -> tuple[bool, ...]:
+        """The inner law's."""
+        return self.law.positive_setpoints
+
     def init(self) -> SmithPredictorState:
         """Return the state before the first decision."""
         return SmithPredictorState(self.law.init())

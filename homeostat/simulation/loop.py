@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from homeostat.damping import Damping
 from homeostat.laws import Input, Law
 from homeostat.simulation.plant import Readings, Vector
 
@@ -49,6 +50,7 @@ class SimulatedLoop:
         self._asked: int | None = None
         self._decided: int | None = None
         self._held = False
+        self._damping = Damping(law)
         self.command = self.admitted = self.delivered = start
 
     def decide(self, tick: int, seen: Readings, wanted: Vector) -> None:
@@ -59,23 +61,27 @@ class SimulatedLoop:
         readings = tuple([reading for reading in self._latched if reading is not None])
         if len(readings) < len(seen):
             return
-        command = self._ask(tick, readings, wanted)
+        given = self._given(tick, readings, wanted)
+        command = self._ask(tick, given)
         if command is None:
             self.command, self._held = self.admitted, True
         else:
             self._held = False
+            self._damping.watch(given)
             self._move(command, self._since(self._decided, tick))
         self._decided = tick
 
-    def _ask(self, tick: int, readings: Vector, wanted: Vector) -> Vector | None:
-        """Return the law's command; None where it cannot be asked, or answers with no number."""
-        if not all(map(math.isfinite, readings)):
-            return None
+    def _given(self, tick: int, readings: Vector, wanted: Vector) -> Input:
         moved = (self._asked is None,) * len(self._knobs)
         elapsed = self._since(self._asked, tick)
         held = max(0, elapsed - self._since(self._decided, tick)) if self._held else 0
-        given = Input(readings, wanted, self.admitted, moved, elapsed, held)
-        command, memory, _ = self._law.update(self._memory, given)
+        return Input(readings, wanted, self.admitted, moved, elapsed, held)
+
+    def _ask(self, tick: int, given: Input) -> Vector | None:
+        """Return the law's command; None where it cannot be asked, or answers with no number."""
+        if not all(map(math.isfinite, given.readings)):
+            return None
+        command, memory, _ = self._law.update(self._memory, self._damping.tell(given))
         if not all(map(math.isfinite, command)):
             return None
         self._memory, self._asked = memory, tick
@@ -83,7 +89,7 @@ class SimulatedLoop:
 
     def _move(self, command: Vector, elapsed: int) -> None:
         self.command = command
-        moves = zip(self._knobs, command, self.admitted, strict=True)
+        moves = zip(self._knobs, self._damping.carry_out(command, self.admitted), self.admitted, strict=True)
         self.admitted = tuple([knob.admit(c, position, elapsed) for knob, c, position in moves])
         stands = zip(self._knobs, self.admitted, self.delivered, strict=True)
         steps = tuple([knob.quantise(position, old) for knob, position, old in stands])

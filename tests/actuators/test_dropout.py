@@ -6,6 +6,7 @@ from torch import nn
 
 from homeostat import nn as hnn
 from homeostat.actuators import Dropout
+from homeostat.errors import AttachError
 from homeostat.plant import Plant
 
 
@@ -54,3 +55,10 @@ def test_only_dials_can_be_told_to_be_unread():
 def test_rates_outside_of_their_range_are_refused(fields):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\); got "):
         Dropout(**fields)
+
+
+def test_what_would_match_is_said_where_nothing_does():
+    model = nn.ModuleDict({"drop": nn.Dropout(0.1), "body": nn.Linear(2, 1), "more": hnn.Dropout(0.1)})
+    plant = Plant(model, (torch.optim.SGD(model.parameters(), lr=0.1),))
+    with pytest.raises(AttachError, match=r"dropout module of ModuleDict; got no match. It offers: drop, more\."):
+        Dropout(modules="body*").init(plant)

@@ -41,7 +41,7 @@ LEVELS = (
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
-    ("homeostat.loop", "homeostat.sensing", "homeostat.guards"),
+    ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping"),
     ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
     ("homeostat.assembly", "homeostat.guarding"),
     ("homeostat.engine",),

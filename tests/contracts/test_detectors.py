@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from homeostat.guards import detectors
 from homeostat.guards.detector import Detector, Finding
-from homeostat.guards.detectors import Divergence, NonFinite, OutOfRange, Shift, Spike, Stall
+from homeostat.guards.detectors import Divergence, NonFinite, Oscillation, OutOfRange, Shift, Spike, Stall
 from homeostat.part import Part
 from homeostat.state import from_data, to_data
 
 EXAMPLES: dict[type[Detector], list[Detector]] = {
     Divergence: [Divergence(window=4, share=0.1), Divergence(window=1, rise=1.1)],
     NonFinite: [NonFinite()],
+    Oscillation: [Oscillation(halves=4, tolerance=0.9)],
     OutOfRange: [OutOfRange(high=100.0, patience=3), OutOfRange(low=0.0), OutOfRange(low=-0.5, high=1e30)],
     Shift: [Shift(window=6, fewest=3, threshold=3.0), Shift(log=False, window=6, fewest=3, threshold=0.5, allowance=0)],
     Spike: [
@@ -35,8 +36,10 @@ NAMED = {f"{kind.__name__}.{i}": part for kind, parts in EXAMPLES.items() for i,
 every = pytest.mark.parametrize("name", NAMED)
 
 # Why it is not so for one that lacks a property.
-ABSOLUTE = {"OutOfRange": "its limits are in the reading's units"}
-PATIENT = {"Stall": "time is at fault, whatever the reading"}
+ABSOLUTE = {**dict.fromkeys(("OutOfRange", "Oscillation"), "its limits are in the reading's units")}
+PATIENT = {
+    **dict.fromkeys(("Stall", "Oscillation"), "no reading is at fault by itself, it is told where a look is due")
+}
 LOSSES = {"OutOfRange.0": "the limit is below some levels", "Stall": "it is not to stay the same"}
 
 

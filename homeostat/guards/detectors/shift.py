@@ -37,10 +37,11 @@ class Shift(Windowed):
     Source: E. S. Page, Continuous Inspection Schemes, 1954; the law `homeostat.laws.CUSUM` has the same sum.
     """
 
+    least: float = Field(default=0.3, ge=0, le=1e6)
     allowance: float = Field(default=1.0, ge=0, le=1e3)
-    threshold: float = Field(default=20.0, gt=0, le=1e6)
+    threshold: float = Field(default=30.0, gt=0, le=1e6)
     clip: float = Field(default=4.0, gt=0, le=1e6)
-    resolution: float = Field(default=0.02, gt=0, le=1e3)
+    resolution: float = Field(default=0.1, gt=0, le=1e3)
 
     def average_run_length(self, shift: float = 0.0) -> float:
         """Return the mean number of readings until the finding, `shift` standard deviations above the normal level.
