@@ -36,6 +36,9 @@ from tests.system.small_net import Net, loops
 STEPS = 10
 NAN_AT = 4
 FAULT_AT = 7
+# The newest multiple of the snapshots' cadence that a probation of one tick leaves.
+EVERY = 3
+GOOD_AT = (FAULT_AT - 1) // EVERY * EVERY
 
 
 class Collectives(TorchDispatchMode):
@@ -123,7 +126,7 @@ class Run:
 def guarded(share: Callable[[nn.Module], nn.Module], group: dist.ProcessGroup | None = None) -> dict[str, Any]:
     """A loss on one rank, and with it every gradient, is no number; what each rank has then, shard by shard."""
     guard = Guard(Loss(), NonFinite(), "rollback", every=1)
-    policy = SnapshotPolicy(every=3, probation=1)
+    policy = SnapshotPolicy(every=EVERY, probation=1)
     run = Run(share, loops(), group, guards=[guard], snapshots=policy)
     shards = []
     for number in range(STEPS):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.crew import FAULT_AT, NAN_AT, STEPS
+from tests.system.crew import FAULT_AT, GOOD_AT, NAN_AT, STEPS
 from tests.system.processes import run_ranks
 
 WORKER = Path(__file__).with_name("crew.py")
@@ -64,11 +64,11 @@ def test_two_groups_given_by_the_user_train_apart(ranks):
 
 @pytest.mark.parametrize("scene", ["guarded", "guarded shards"])
 def test_a_loss_that_is_no_number_on_one_rank_takes_all_four_back_in_the_same_tick(ranks, scene):
-    assert all(rank[scene]["found"] == [[FAULT_AT, "rollback", 4]] for rank in ranks)
+    assert all(rank[scene]["found"] == [[FAULT_AT, "rollback", GOOD_AT]] for rank in ranks)
     for rank in ranks:
         before, after = rank[scene]["shards"][FAULT_AT - 1], rank[scene]["shards"][FAULT_AT]
-        # What was there after the fourth step, of each rank's shards, to the last bit; and then it went on.
-        assert after == rank[scene]["shards"][3]
+        # What was there when the last good snapshot was taken, of each rank's shards, to the last bit.
+        assert after == rank[scene]["shards"][GOOD_AT - 1]
         assert rank[scene]["shards"][-1] != after or not any(after)
         assert before != after or not any(after)
         assert rank[scene]["tick"] == STEPS - 1
@@ -77,10 +77,10 @@ def test_a_loss_that_is_no_number_on_one_rank_takes_all_four_back_in_the_same_ti
 
 def test_a_fault_in_one_group_of_two_takes_back_that_group_and_not_the_other(ranks):
     found = [rank["guarded halves"]["found"] for rank in ranks]
-    assert found == [[[FAULT_AT, "rollback", 4]]] * 2 + [[]] * 2
+    assert found == [[[FAULT_AT, "rollback", GOOD_AT]]] * 2 + [[]] * 2
     first, second, third, fourth = (rank["guarded halves"] for rank in ranks)
     assert first == second
-    assert first["shards"][FAULT_AT] == first["shards"][3]
+    assert first["shards"][FAULT_AT] == first["shards"][GOOD_AT - 1]
     assert third == fourth
 
 
