@@ -1,10 +1,13 @@
-"""What a controller costs: a training step with `Homeostat` over the same step without, on three sizes of model.
+"""What a controller costs: a training step with `Homeostat` over the same step without, beside what others cost.
 
-Repetitions with and without are interleaved, so that a machine whose speed drifts slows both, and the ratio is
-that of the medians. Time is the process's own on one thread, so that other processes do not count. Every repetition
-goes on with the same run. Writes its raw times as JSON.
+All contenders train at once, 20 steps at a time by turns, so that a machine whose speed drifts slows all alike. Time is
+the process's own on one thread, so that other processes do not count. The first 200 ticks, in which loops decide often
+and limits look at every step, are reported apart from what follows. A table as Markdown, the raw times as JSON.
 
-    python benchmarks/overhead.py [--seconds 0.4] [--repetitions 9] [--output benchmarks/results/overhead.json]
+    python -m benchmarks.overhead [--seconds 20] [--models mlp ...] [--output benchmarks/results/overhead]
+
+Cockpit cannot share an environment with this version of torch's other packages; `benchmarks/overhead_cockpit.py` says
+how it was run, on the same models.
 """
 
 from __future__ import annotations
@@ -15,120 +18,145 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import Parameter
+from torch.nn.utils import get_total_norm
 from torch.optim import AdamW
 
+from benchmarks.clipping import AutoClip, ZClip, clip_to_one
+from benchmarks.overhead_models import WORKLOADS, Workload
 from homeostat import Homeostat, HomeostatWarning
-from homeostat.actuators import LimitActuator
 from homeostat.recipes import load
 
-# Ticks between decisions, and whether the limits on gradient and update act (on every step, whatever the cadence).
-SETTINGS = {
-    "every 10, limits open": (10, False),
-    "every 10": (10, True),
-    "every tick, limits open": (1, False),
-    "every tick": (1, True),
+CHUNK, FIRST, ROUND = 20, 200, 100
+
+Before = Callable[[Iterable[Parameter]], None]
+
+
+def exact_pass(parameters: Iterable[Parameter]) -> None:
+    """Measure the norm of all gradients and do nothing with it: the floor of all that looks at every gradient."""
+    get_total_norm(p.grad for p in parameters if p.grad is not None)
+
+
+def steady() -> Homeostat:
+    """Return the recipe as it is."""
+    return Homeostat.from_recipe("steady")
+
+
+def steady_every_tick() -> Homeostat:
+    """Return the recipe with every loop deciding, and every limit looking, at every tick."""
+    recipe = load("steady")
+    loops = []
+    for loop in recipe.loops:
+        coupled = loop.coupled()
+        fields = [{"lot": 1} if hasattr(a, "lot") else {} for a in coupled.actuators]
+        actuators = tuple(a.model_copy(update=f) for a, f in zip(coupled.actuators, fields, strict=True))
+        loops.append(coupled.model_copy(update={"every": 1, "rest": None, "actuators": actuators}))
+    return Homeostat(loops, guards=recipe.guards, ladder=recipe.ladder, snapshots=recipe.snapshots)
+
+
+CONTROLLERS: dict[str, Callable[[], Homeostat]] = {"steady": steady, "steady, every tick": steady_every_tick}
+HOOKS: dict[str, Callable[[], Before]] = {
+    "exact pass": lambda: exact_pass,
+    "clip_grad_norm_(1.0)": lambda: clip_to_one,
+    "AutoClip": AutoClip,
+    "ZClip": ZClip,
 }
 
 
-def mlp() -> tuple[nn.Module, Callable[[], Tensor]]:
-    """About 1.5 ms a step."""
-    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
-    x, y = torch.randn(128, 64), torch.randint(10, (128,))
-    return model, lambda: F.cross_entropy(model(x), y)
-
-
-def cnn() -> tuple[nn.Module, Callable[[], Tensor]]:
-    """About 10 ms a step."""
-    layers: list[nn.Module] = []
-    for before, after in ((1, 16), (16, 32), (32, 32), (32, 64)):
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))
-    x, y = torch.randn(16, 1, 16, 16), torch.randint(10, (16,))
-    return model, lambda: F.cross_entropy(model(x), y)
-
-
-def transformer() -> tuple[nn.Module, Callable[[], Tensor]]:
-    """50 ms a step and more, 74 tensors."""
-    layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.1, batch_first=True, norm_first=True)
-    body = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
-    model = nn.Sequential(nn.Embedding(100, 128), body, nn.Linear(128, 100))
-    tokens = torch.randint(100, (8, 48))
-    return model, lambda: F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
-
-
-MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
-
-
 class Run:
-    """One training run under one of `SETTINGS`, or without a controller."""
+    """One training run: bare, with a controller, or with something done to the gradients before each step."""
 
-    def __init__(self, make: Callable[[], tuple[nn.Module, Callable[[], Tensor]]], setting: str = "") -> None:
+    def __init__(self, make: Callable[[], Workload], contender: str) -> None:
         torch.manual_seed(0)
-        self.model, self.loss = make()
-        self.optimizer = AdamW(self.model.parameters(), lr=1e-3)
+        self.workload = make()
+        self.parameters = list(self.workload.model.parameters())
+        self.optimizer = AdamW(self.parameters, lr=1e-3)
         self.homeostat: Homeostat | None = None
-        if setting:
-            every, limited = SETTINGS[setting]
-            loops = [loop.coupled().model_copy(update={"every": every}) for loop in load("steady").loops]
-            loops = [loop for loop in loops if limited or not isinstance(loop.actuators[0], LimitActuator)]
-            self.homeostat = Homeostat(loops, report_every=10).attach(self.model, self.optimizer)
+        self.before: Before | None = None
+        if contender in CONTROLLERS:
+            self.homeostat = CONTROLLERS[contender]().attach(self.workload.model, self.optimizer)
+        elif contender in HOOKS:
+            self.before = HOOKS[contender]()
 
     def time(self, steps: int) -> float:
-        """Seconds a step."""
+        """Train; returns the seconds it took."""
         start = time.process_time()
         for _ in range(steps):
-            loss = self.loss()
+            loss = self.workload.loss()
             if self.homeostat is not None:
                 self.homeostat.observe(loss=loss)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if self.before is not None:
+                self.before(self.parameters)
             self.optimizer.step()
-        return (time.process_time() - start) / steps
+        return time.process_time() - start
 
 
-def measure(name: str, seconds: float, repetitions: int) -> dict[str, Any]:
-    """Time one model with each cadence and without a controller, in turn."""
-    runs = {"bare": Run(MODELS[name]), **{setting: Run(MODELS[name], setting) for setting in SETTINGS}}
-    times: dict[str, list[float]] = {key: [] for key in runs}
-    for run in runs.values():
-        run.time(3)
-    # A multiple of every cadence, so that each repetition holds equally many decisions.
-    steps = 10 * max(1, round(seconds / runs["bare"].time(5) / 10))
-    for _ in range(repetitions):
-        for key, run in runs.items():
-            times[key].append(run.time(steps))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    tensors = sum(1 for _ in runs["bare"].model.parameters())
-    overhead = {key: medians[key] / medians["bare"] - 1 for key in runs if key != "bare"}
-    return {"model": name, "tensors": tensors, "median_s": medians, "overhead": overhead, "times_s": times}
+def chunks(runs: dict[str, Run], steps: int) -> dict[str, float]:
+    """Train all for so many steps, by turns; returns the seconds of each."""
+    seconds = dict.fromkeys(runs, 0.0)
+    for _ in range(steps // CHUNK):
+        for name, run in runs.items():
+            seconds[name] += run.time(CHUNK)
+    return seconds
+
+
+def measure(model: str, seconds: float) -> dict[str, Any]:
+    """Time one model under all contenders, for about so many seconds each after the first ticks."""
+    runs = {name: Run(WORKLOADS[model], name) for name in ("bare", *CONTROLLERS, *HOOKS)}
+    first = chunks(runs, FIRST)
+    rounds = max(2, round(seconds / first["bare"] * FIRST / ROUND))
+    times = [chunks(runs, ROUND) for _ in range(rounds)]
+    others = [name for name in runs if name != "bare"]
+    return {
+        "model": model,
+        "tensors": len(runs["bare"].parameters),
+        "bare_ms": 1000 * statistics.median(t["bare"] for t in times) / ROUND,
+        "first": {name: first[name] / first["bare"] - 1 for name in others},
+        "after": {name: statistics.median(t[name] / t["bare"] for t in times) - 1 for name in others},
+        "first_s": first,
+        "rounds_s": times,
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Write what each contender adds to a step, after the first ticks and, in brackets, in them."""
+    names = list(results[0]["after"])
+    lines = [
+        f"| model | tensors | bare step | {' | '.join(names)} |",
+        "|---|---|---|" + "---|" * len(names),
+    ]
+    for result in results:
+        cells = [f"{100 * result['after'][name]:+.1f} % ({100 * result['first'][name]:+.0f} %)" for name in names]
+        lines.append(f"| {result['model']} | {result['tensors']} | {result['bare_ms']:.2f} ms | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Measure, print a line a model, write the raw times."""
+    """Measure, print the table, write it with the raw times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=0.4, help="length of a repetition")
-    parser.add_argument("--repetitions", type=int, default=9, help="repetitions of each")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/overhead.json"))
+    parser.add_argument("--seconds", type=float, default=20.0, help="of training a contender, after the first ticks")
+    parser.add_argument("--models", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/overhead"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     # An alarm of a loop says nothing of its cost.
     warnings.simplefilter("ignore", HomeostatWarning)
     results = []
-    for name in MODELS:
-        result = measure(name, arguments.seconds, arguments.repetitions)
-        shown = ", ".join(f"{key} {100 * value:+.1f} %" for key, value in result["overhead"].items())
-        print(f"{name}: {1000 * result['median_s']['bare']:.2f} ms a step, {result['tensors']} tensors; {shown}")
-        results.append(result)
+    for model in arguments.models:
+        results.append(measure(model, arguments.seconds))
+        print(table(results).splitlines()[-1], flush=True)
     machine = {"torch": torch.__version__, "machine": platform.machine()}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    arguments.output.with_suffix(".md").write_text(table(results))
+    arguments.output.with_suffix(".json").write_text(
+        json.dumps({"machine": machine, "results": results}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":
