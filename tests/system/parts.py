@@ -32,6 +32,7 @@ from homeostat.observers import (
     LossTrend,
     OrthogonalityDrift,
     ProposedUpdateRatio,
+    RunningVariance,
     UpdateRatio,
 )
 from tests.training import Training
@@ -56,7 +57,7 @@ def loops() -> list[Loop]:
         _loop(ProposedUpdateRatio(statistic="mean"), 0.0, Dropout(modules="plain"), 0.0, "proposed_update_ratio"),
         _loop(AttentionReach(), -4.0, AttentionWindow(low=1, high=6, quantum=1), 0.2, "attention_reach"),
         _loop(EffectiveRank(parameters="embedding.weight"), 0.1, EmbeddingWidth(low=4, high=12), 8.0, "rank"),
-        _loop(OrthogonalityDrift(parameters="rotation"), -3.0, RotationPenalty(low=1e-4, high=10), 0.01, "drift"),
+        _loop(RunningVariance(), 0.1, RotationPenalty(low=1e-4, high=10), 1.0, "running_variance"),
         _loop(
             OrthogonalityDrift(parameters="rotation", statistic="mean"),
             -1.0,
