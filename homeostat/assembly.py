@@ -21,6 +21,7 @@ class Assembly:
         runners: in the order in which they decide.
         inputs: each runner with its sensors.
         left_out: why optional loops are absent.
+        expected: metrics that a loop which is not optional reads.
     """
 
     def __init__(self, plant: Plant, senses: Senses, *, advise: bool) -> None:
@@ -31,6 +32,7 @@ class Assembly:
         self.runners: list[Runner] = []
         self.inputs: list[tuple[Runner, tuple[int, ...]]] = []
         self.left_out: list[str] = []
+        self.expected: set[str] = set()
 
     def add(self, loop: CoupledLoop) -> None:
         """Put a loop to work.
@@ -41,6 +43,7 @@ class Assembly:
         name = loop.title
         while name in {runner.name for runner in self.runners}:
             name += "'"
+        known = set(self._plant.metrics.names)
         try:
             self._claim(loop, name)
             runner = Runner(loop, name, self._plant, advise=self._advise)
@@ -55,6 +58,8 @@ class Assembly:
             self._owners = {knob: owner for knob, owner in self._owners.items() if owner != name}
             self.left_out.append(f"Loop {loop.title!r} is left out: {error}")
             return
+        if not loop.optional:
+            self.expected |= set(self._plant.metrics.names) - known
         self.runners.append(runner)
         self.inputs.append((runner, inputs))
 

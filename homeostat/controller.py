@@ -14,14 +14,15 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from homeostat.closing import run_all
-from homeostat.engine import Engine, Precedence, Protection
+from homeostat.engine import Engine, Precedence
 from homeostat.errors import AttachError, HomeostatError
 from homeostat.guards import Guard, Ladder, SnapshotPolicy, Stateful
-from homeostat.loop import AnyLoop
+from homeostat.guards.protection import Protection
+from homeostat.loop import AnyLoop, refuse_shared_actuators
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
 from homeostat.state import upgraded
-from homeostat.steered import refuse_unsteerable
+from homeostat.steered import refuse_unsteerable, strangers
 from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.uneven import Uneven
 from homeostat.version import __version__
@@ -53,6 +54,7 @@ class Homeostat(Uneven):
         recipe: the control system as data.
 
     Raises:
+        TypeError: loops, guards or sinks are not in a list.
         ValueError: two loops write one actuator.
     """
 
@@ -72,6 +74,10 @@ class Homeostat(Uneven):
         in_optimizer: bool = False,
     ) -> None:
         super().__init__()
+        for what, given in (("loops", loops), ("guards", guards), ("sinks", sinks)):
+            if not isinstance(given, Sequence):
+                msg = f"{what} must be a list; got a {type(given).__name__}. Put it in brackets: {what}=[...]."
+                raise TypeError(msg)
         self.recipe = Recipe(
             name=name, loops=tuple(loops), guards=tuple(guards), ladder=ladder or Ladder(), snapshots=snapshots
         )
@@ -82,7 +88,7 @@ class Homeostat(Uneven):
         self._advise = advise
         self._in_optimizer = in_optimizer
         self._handles: list[RemovableHandle] = []
-        self._refuse_shared_actuators()
+        refuse_shared_actuators(self._loops)
         self._engine: Engine | None = None
 
     @classmethod
@@ -180,6 +186,8 @@ class Homeostat(Uneven):
             self._handles = self._ride(optimizer)
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
+        for text in strangers(model, plant.optimizers):
+            self._engine.warn(text)
         return self
 
     def observe(self, **metrics: Tensor | float) -> None:
@@ -329,15 +337,3 @@ class Homeostat(Uneven):
             "name": self.recipe.name,
             "loops": loops,
         }
-
-    def _refuse_shared_actuators(self) -> None:
-        seen: dict[object, str] = {}
-        for loop in self._loops:
-            for actuator in loop.actuators:
-                if actuator in seen:
-                    msg = (
-                        f"An actuator must belong to one loop; got {type(actuator).__name__} in {seen[actuator]!r} and "
-                        f"{loop.title!r}. Join the two laws in one loop, or narrow the actuators' globs."
-                    )
-                    raise ValueError(msg)
-                seen[actuator] = loop.title

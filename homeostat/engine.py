@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import distributed as dist
@@ -19,10 +19,9 @@ from homeostat.assembly import Assembly
 from homeostat.closing import run_all
 from homeostat.errors import HomeostatError, HomeostatWarning, StateError
 from homeostat.guarding import Guarding
-from homeostat.guards.guard import Guard
-from homeostat.guards.ladder import MILD, Ladder
-from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
-from homeostat.guards.snapshot_content import Stateful
+from homeostat.guards.ladder import MILD
+from homeostat.guards.protection import NOTHING, Protection
+from homeostat.guards.snapshot import Snapshots
 from homeostat.guards.withheld import Withheld
 from homeostat.loop import CoupledLoop
 from homeostat.monitoring import Monitoring
@@ -38,18 +37,6 @@ from homeostat.transient import Transients
 from homeostat.uneven import refuse_half_joined
 
 Precedence = Literal["checkpoint", "recipe"]
-
-
-class Protection(NamedTuple):
-    """What answers faults: guards, how they escalate, what there is to go back to, and what goes back with it."""
-
-    guards: Sequence[Guard] = ()
-    ladder: Ladder = Ladder()
-    snapshots: SnapshotPolicy | None = None
-    restores: Sequence[Stateful | torch.Generator] = ()
-
-
-NOTHING = Protection()
 
 
 class Engine:
@@ -106,6 +93,7 @@ class Engine:
         try:
             for loop in loops:
                 self._assembly.add(loop)
+            self._monitoring.expect(self._assembly.expected)
             for guard in protection.guards:
                 self.left_out += self._guards.add(guard)
         except BaseException:
@@ -307,6 +295,8 @@ class Engine:
         self._monitoring.begin()
         plant.metrics.commit()
         self._monitoring.record()
+        for text in self._monitoring.missed():
+            self.warn(text)
         refuse_half_joined(plant.model, joined=self.joined)
         arrived = self._senses.exchange(silent=silent)
         if arrived and not guards.hear(arrived, late=self._late):
@@ -326,19 +316,20 @@ class Engine:
         if record is not None:
             self._trace.append(record)
         for alarm in runner.alarms:
-            self._warn(alarm.text)
+            self.warn(alarm.text)
         runner.alarms.clear()
 
     def _warn_of_unread(self) -> None:
         unread = [name for actuator, memory in self._unchecked for name in actuator.unread(self.plant, memory)]
         self._unchecked = []
         if unread:
-            self._warn(
+            self.warn(
                 f"A knob must be read by the model to have an effect; got none that reads {', '.join(unread)} in the "
                 "first step. Call the dial in the forward pass, or drop its loop."
             )
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Raise an alarm."""
         self._trace.append(Event(self.plant.tick, text))
         warnings.warn(text, HomeostatWarning, stacklevel=2)
 

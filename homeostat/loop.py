@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -164,3 +165,21 @@ class Loop(AnyLoop):
             safe=() if self.safe is None else (self.safe,),
             optional=self.optional,
         )
+
+
+def refuse_shared_actuators(loops: Sequence[CoupledLoop]) -> None:
+    """Refuse loops that move the same knob.
+
+    Raises:
+        ValueError: two of them do.
+    """
+    seen: dict[Actuator, str] = {}
+    for loop in loops:
+        for actuator in loop.actuators:
+            if actuator in seen:
+                msg = (
+                    f"An actuator must belong to one loop; got {type(actuator).__name__} in {seen[actuator]!r} and "
+                    f"{loop.title!r}. Join the two laws in one loop, or narrow the actuators' globs."
+                )
+                raise ValueError(msg)
+            seen[actuator] = loop.title

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
 from homeostat.sensing import Senses
 from homeostat.trace import Metric, Trace
+
+# Ticks after which a metric that never came is missed; an evaluation may be that rare.
+PATIENCE = 1000
 
 
 class Monitoring:
@@ -29,6 +34,13 @@ class Monitoring:
         self._trace = trace
         self._senses = Senses(plant, None, latency)
         self._sensors: dict[str, int] = {}
+        self._reported: set[str] = set()
+        self._expected: set[str] = set()
+        self._ask_at: float | None = None
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Note metrics that a part cannot do without."""
+        self._expected.update(names)
 
     def idle(self) -> bool:
         """Whether there is nothing to record at this tick, and no metric that is new."""
@@ -44,7 +56,28 @@ class Monitoring:
         observed = self._senses.exchange()
         for name, index in self._sensors.items():
             if index in observed:
+                self._reported.add(name)
                 self._trace.append(Metric(self._plant.tick, name, observed[index]))
+
+    def missed(self) -> list[str]:
+        """Say once, `PATIENCE` ticks after the first, which metrics a part waits for and nobody reports.
+
+        What an optional part waits for may be missing on purpose; it is named where one that is reported is spelt
+        almost alike.
+        """
+        tick = self._plant.tick
+        if self._ask_at is None:
+            self._ask_at = tick + PATIENCE
+        if tick < self._ask_at:
+            return []
+        self._ask_at = math.inf
+        told = []
+        for name in (n for n in self._plant.metrics.names if n not in self._reported):
+            alike = get_close_matches(name, self._reported, n=1)
+            if alike or name in self._expected:
+                hint = f"Rename one of them: {alike[0]!r} is reported" if alike else f"Call observe({name}=...)"
+                told.append(f"A metric that is read must be reported; got no {name!r} in {PATIENCE} ticks. {hint}.")
+        return told
 
     def arm(self) -> None:
         """Note when the next record is due."""

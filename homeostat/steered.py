@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from weakref import WeakSet
 
+from torch import nn
 from torch.optim import Optimizer
 
 from homeostat.errors import AttachError
@@ -32,3 +33,14 @@ def refuse_unsteerable(optimizers: Sequence[Optimizer]) -> None:
                 "Detach the first Homeostat, or give it all the loops."
             )
             raise AttachError(msg)
+
+
+def strangers(model: nn.Module, optimizers: Sequence[Optimizer]) -> list[str]:
+    """Say which optimizers hold none of the model's parameters: steering them would not steer it."""
+    own = {id(parameter) for parameter in model.parameters()}
+    return [
+        f"An optimizer must hold parameters of the model; got {type(o).__name__} with none of them. Attach the model "
+        "that it steps, or make the optimizer after the model has its parameters."
+        for o in optimizers
+        if own and not any(id(p) in own for group in o.param_groups for p in group["params"])
+    ]

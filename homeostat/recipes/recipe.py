@@ -84,8 +84,11 @@ def load(recipe: str | Path) -> Recipe:
         document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         return Recipe.model_validate(document)
     except OSError as error:
-        msg = f"A recipe must be one of {', '.join(names())} or a .yaml or .json file; got {str(recipe)!r}. {error}."
-        raise RecipeError(msg) from error
+        named = path.suffix in {".yaml", ".yml", ".json"}
+        # The place of a shipped recipe that does not exist is nobody's business.
+        why = f" {error.strerror}: check the path." if named else " Check the spelling."
+        msg = f"A recipe must be one of {', '.join(names())} or a .yaml or .json file; got {str(recipe)!r}.{why}"
+        raise RecipeError(msg) from (error if named else None)
     except (yaml.YAMLError, json.JSONDecodeError) as error:
         msg = f"Recipe {str(recipe)!r} must be valid YAML or JSON; got: {error}. Mend it there."
         raise RecipeError(msg) from error
