@@ -10,6 +10,7 @@ import pytest
 
 from homeostat import Part, actuators, laws, observers
 from homeostat.actuators import Actuator
+from homeostat.guards import detectors
 from homeostat.recipes import load, names
 from homeostat.trace import LIMITS
 from tests.docs.pages import ROOT
