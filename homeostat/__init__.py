@@ -6,6 +6,7 @@ from homeostat.errors import (
     AnalysisError,
     AttachError,
     DivergenceError,
+    GuardAbort,
     HomeostatError,
     HomeostatWarning,
     MissingExtraError,
@@ -13,6 +14,7 @@ from homeostat.errors import (
     StateError,
 )
 from homeostat.loop import CoupledLoop, Loop
+from homeostat.pace import Rest
 from homeostat.part import Part
 from homeostat.profile import Profile
 from homeostat.trace import Record, Sink, Trace
@@ -23,6 +25,7 @@ __all__ = [
     "AttachError",
     "CoupledLoop",
     "DivergenceError",
+    "GuardAbort",
     "Homeostat",
     "HomeostatError",
     "HomeostatWarning",
@@ -32,6 +35,7 @@ __all__ = [
     "Profile",
     "RecipeError",
     "Record",
+    "Rest",
     "Sink",
     "StateError",
     "Trace",

@@ -101,6 +101,7 @@ class Victim:
             self.schedule.step()
             self.iterations += 1
             self.losses.append(loss.item())
+        self.random = torch.get_rng_state()
         return self
 
     def state(self) -> list[Tensor]:
