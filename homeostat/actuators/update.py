@@ -131,7 +131,6 @@ class UpdateLimit(LimitActuator):
     high: float = 10.0
     floor: float = Field(default=1e-3, gt=0)
     trip: float | None = Field(default=None, gt=0)
-    calm: int = Field(default=20, ge=1)
     bound: float | None = Field(default=1.0, gt=0)
 
     # After the learning rate is set, and before anything else touches the weights again.

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from homeostat.actuators import LearningRate, UpdateLimit, update
+from homeostat.actuators import LearningRate, UpdateLimit, sizes, update
 from homeostat.actuators.sizes import Bounds, Drift
 from homeostat.actuators.update import adam_bound
 from homeostat.errors import AttachError
+from homeostat.norms import each_norm
 from homeostat.plant import Plant
 
 RULES = {
@@ -171,6 +172,26 @@ def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
         part.after_step(plant, memory)
     assert copied[:10] == [6] * 10
     assert copied[10:] == [0] * 25
+
+
+def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch):
+    looks = []
+    monkeypatch.setattr(sizes, "each_norm", lambda tensors: looks.append(len(tensors)) or each_norm(tensors))
+    plant, part = run_of(lambda ps: AdamW(ps, 5e-6)), UpdateLimit(start=0.1, bound=None)
+    memory, resumed = part.init(plant), part.init(plant)
+    for tick in range(140):
+        if tick == 100:
+            part.load(plant, resumed, part.save(plant, memory))
+            memory = resumed
+        before, seen = [p.detach().clone() for p in plant.parameters()], len(looks)
+        backward(plant, tick)
+        part.before_step(plant, memory)
+        plant.optimizers[0].step()
+        part.after_step(plant, memory)
+        assert max(ratios(plant, before, part.floor)) <= 0.1
+        # The first ten steps are copied, since no size is known yet, and twenty are watched after them.
+        assert tick <= 30 or len(looks) == seen + (tick in {81, 132})
+    assert looks == [6] * 6
 
 
 def test_only_the_tensors_that_might_exceed_are_copied():
