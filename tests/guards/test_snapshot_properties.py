@@ -112,7 +112,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(saved=TREES, live=TREES)
 def test_any_tree_becomes_the_one_that_was_saved(saved: Any, live: Any) -> None:
     skeleton, tensors = take_apart(saved)
