@@ -35,8 +35,9 @@ from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.plant import Plant
 
 MODELS = ("mlp", "cnn", "transformer")
-# What fills up first (the trace, windows) has done so after these.
-SETTLED = 0.3
+# Records kept a loop: few, so that the trace is full, and what grows then grows without bound, after this share.
+CAPACITY = 100
+SETTLED = 0.5
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -101,7 +102,7 @@ def growth(ticks: int, traced: bool) -> dict[str, Any]:
     torch.manual_seed(0)
     model = nn.Linear(4, 2)
     optimizer = AdamW(model.parameters(), lr=1e-3)
-    homeostat = Homeostat.from_recipe("steady", horizon=ticks).attach(model, optimizer)
+    homeostat = Homeostat.from_recipe("steady", horizon=ticks, capacity=CAPACITY).attach(model, optimizer)
     if traced:
         tracemalloc.start()
     measured = []
