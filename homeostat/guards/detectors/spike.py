@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from statistics import median
 from typing import NamedTuple
 
 from pydantic import Field
 
 from homeostat.guards.detector import FINITE, LARGEST_SINGLE, Finding
-from homeostat.guards.detectors.windowed import Normal, Windowed
+from homeostat.guards.detectors.windowed import DEVIATIONS, Normal, Windowed
 from homeostat.laws.law import bounded
 
 
@@ -29,8 +32,8 @@ class Spike(Windowed):
     """Finds single readings that stand out: far from the median of those before, and farther than any of late.
 
     With m the median of the last `window` normal readings, s the robust standard deviation of their logarithms, and p
-    the farthest that a normal reading was above the median of its time, halved every `memory` ticks, a reading y is a
-    spike where all of these hold:
+    the farthest that a normal reading was above the median of its time (of the first ones: above the one before),
+    halved every `memory` ticks, a reading y is a spike where all of these hold:
 
         ln y - ln m > threshold * s   and   y - m > (rise - 1) |m|   and   y - m > tail * p.
 
@@ -38,6 +41,9 @@ class Spike(Windowed):
     its data by heart have far heavier tails than it allows for: one example in a thousand costs ten thousand times the
     median. The third remembers such tails longer than the window does, and in the reading's own unit, in which they
     stay the same while the median sinks. Only ratios count: a reading in other units gives the same findings.
+
+    s is the lesser of two: of the readings, and of the steps from one to the next over sqrt(2), which is free of a
+    trend. While a loss falls from 2.4 to 0.1 the first alone would allow for a factor of 400.
 
     Without `log` the first is y - m > threshold * s, with s of the readings themselves.
 
@@ -64,9 +70,10 @@ class Spike(Windowed):
     def judge(self, state: SpikeState, reading: float, elapsed: int) -> tuple[Finding, SpikeState]:
         """Judge one reading; a normal one is remembered."""
         normal, peak, greatest = state
-        score = (self.place(normal, reading) - normal.center) / normal.spread if normal.spread else 0.0
+        spread = _trendless(normal)
+        score = (self.place(normal, reading) - normal.center) / spread if spread else 0.0
         if greatest is not None and reading > greatest:
-            how = f"{score:.3g} robust deviations" if normal.spread else "far"
+            how = f"{score:.3g} robust deviations" if spread else "far"
             return Finding(True, score, f"{reading:.4g} is {how} above {self.reading(normal.center):.4g}"), state
         after = self.remember(normal, reading)
         if not self.knows(after):
@@ -74,7 +81,8 @@ class Spike(Windowed):
         if self.knows(normal):
             peak = max(reading - self.reading(normal.center), peak * 0.5 ** (elapsed / self.memory))
         else:
-            peak = self.reading(max(after.history)) - self.reading(after.center)
+            readings = [self.reading(place) for place in after.history]
+            peak = max(0.0, *(second - first for first, second in pairwise(readings)))
         return Finding(False, score), SpikeState(after, peak, self._greatest(after, peak))
 
     def screen(self, state: SpikeState) -> tuple[float, float]:
@@ -83,5 +91,13 @@ class Spike(Windowed):
 
     def _greatest(self, normal: Normal, peak: float) -> float:
         level = self.reading(normal.center)
-        far = self.reading(normal.center + self.threshold * normal.spread)
+        far = self.reading(normal.center + self.threshold * _trendless(normal))
         return bounded(max(far, level + max((self.rise - 1) * abs(level), self.tail * peak)))
+
+
+def _trendless(normal: Normal) -> float:
+    if not normal.spread:
+        return 0.0
+    steps = [after - before for before, after in pairwise(normal.history)]
+    middle = median(steps)
+    return min(normal.spread, DEVIATIONS / math.sqrt(2) * median(abs(step - middle) for step in steps))
