@@ -6,8 +6,7 @@ and limits look at every step, are reported apart from what follows. A table as 
 
     python -m benchmarks.overhead [--seconds 20] [--models mlp ...] [--output benchmarks/results/overhead]
 
-Cockpit cannot share an environment with this version of torch's other packages; `benchmarks/overhead_cockpit.py` says
-how it was run, on the same models.
+Cockpit needs an environment of its own; `benchmarks/overhead_cockpit.py` says how to make it, and times it on the MLP.
 """
 
 from __future__ import annotations
