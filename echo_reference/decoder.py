@@ -52,6 +52,8 @@ class TextDecoder(nn.Module):
         place: Place,
         shared: Tensor | None = None,
         heard: Heard | None = None,
+        *,
+        tied: bool = False,
     ) -> Tensor:
         """Return features (B, T, d) ready for the tied output layer.
 
@@ -61,9 +63,10 @@ class TextDecoder(nn.Module):
             place: the first position, and where earlier keys and values are.
             shared: the model's one rotation, where it has one.
             heard: the audio, for rotations that depend on it.
+            tied: the features go to an output layer that has the token embedding's weight, and nowhere else.
         """
         first, count = place.first, tokens_BT.shape[1]
-        x = self.dropout(self.tokens(tokens_BT) + self.position(first, count))
+        x = self.dropout(self.tokens(tokens_BT, tied) + self.position(first, count))
         turnings = self.turner(first + torch.arange(count, device=x.device), shared, heard)
         given: list[Source | None] = [*sources] if sources else [None] * len(turnings)
         for block, turning, source in zip(self.blocks, turnings, given, strict=True):

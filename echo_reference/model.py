@@ -241,7 +241,9 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             first = first.clone()
         mask = None if lengths is None else valid(lengths, audio.shape[1])
         sources = [Source(*read, mask) for read in self._read(audio, cache)]
-        hidden = self.decoder(tokens, sources, Place(own, first), self.shared_rotation(), Heard(audio, mask))
+        tied = getattr(self.proj_out, "weight", None) is self.decoder.tokens.embedding.weight
+        place, heard = Place(own, first), Heard(audio, mask)
+        hidden = self.decoder(tokens, sources, place, self.shared_rotation(), heard, tied=tied)
         logits: Tensor = self.proj_out(hidden)
         return logits
 

@@ -14,7 +14,7 @@ from echo_reference.modules.memo import Memo
 from echo_reference.modules.precise import Precise
 from echo_reference.modules.shape import split
 from echo_reference.modules.spec import StackSpec
-from echo_reference.modules.turn import turn
+from echo_reference.modules.turn import interleaved, turn
 from homeostat.nn import AttentionTap, Dial
 
 _SHORT = 192
@@ -117,28 +117,26 @@ class SelfAttention(nn.Module):
         place: Place = _START,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        q, k = turn(self.project(x_BTC, turning.rotation), turning.angles)
-        v = split(self.v_proj(x_BTC), 2, self.heads).transpose(1, 2)
+        q, k, v = turn(self.project(x_BTC, turning.rotation), turning.angles)
         if place.cache is not None:
             k, v = place.cache.update(k, v, turning.layer)
         self._offer(q, k, key_mask)
         mixed = self._attend(Heads(q, k, v), key_mask, place.first)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(mixed.flatten(2))
         return out
 
     def project(self, x_BTC: Tensor, rotation: Tensor | None) -> Tensor:
-        """Rotated queries and keys, (B, T, 2, H, D)."""
-        foldable = type(self.q_proj) is nn.Linear and type(self.k_proj) is nn.Linear
-        if foldable and (rotation is None or rotation.ndim < 4):
-            sources = [self.q_proj.weight, self.q_proj.bias, self.k_proj.weight, self.query_phase.phase]
-            sources += [] if rotation is None else [rotation]
+        """Rotated queries and keys, the features of a rotary plane side by side, and values; (B, T, 3, H, D)."""
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if all(type(p) is nn.Linear for p in projections) and (rotation is None or rotation.ndim < 4):
+            sources: list[Tensor] = [p for projection in projections for p in projection.parameters()]
+            sources += [self.query_phase.phase] if rotation is None else [self.query_phase.phase, rotation]
             joint = F.linear(x_BTC, *self.memo(sources, lambda: self.folded(rotation)))
-            return split(split(joint, 2, 2), 3, self.heads)
-        rotated = [
-            split(projection(x_BTC), 2, self.heads).transpose(1, 2) @ matrix.to(x_BTC.dtype)
-            for projection, matrix in zip((self.q_proj, self.k_proj), self._matrices(rotation), strict=True)
-        ]
-        return torch.stack(rotated, 1).permute(0, 3, 1, 2, 4)
+            return split(split(joint, 2, 3), 3, self.heads)
+        q, k, v = (split(p(x_BTC), 2, self.heads) for p in projections)
+        for_queries, for_keys = (matrix.to(x_BTC.dtype) for matrix in self._matrices(rotation))
+        rotated = [(x.transpose(1, 2) @ m).transpose(1, 2) for x, m in ((q, for_queries), (k, for_keys))]
+        return torch.stack((*rotated, v), 2)
 
     def _matrices(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
         """What queries and keys are multiplied by from the right, each (H, D, D) or (B, H, D, D)."""
@@ -146,10 +144,11 @@ class SelfAttention(nn.Module):
         if rotation is None:
             rotation = torch.eye(width, device=phase.device, dtype=phase.dtype)
         shape = (*rotation.shape[:-3], self.heads, width, width)
-        return self.query_phase(rotation.expand(shape)) * width**-0.5, rotation.expand(shape)
+        for_keys = rotation.expand(shape)
+        return interleaved(self.query_phase(for_keys)) * width**-0.5, interleaved(for_keys)
 
     def folded(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weight (2 d, d) and bias (2 d) of the joint projection to rotated queries and keys."""
+        """Weight (3 d, d) and bias (3 d) of the joint projection to rotated queries, rotated keys, and values."""
         width = self.head_width
         weight, bias = self.q_proj.weight, self.q_proj.bias
         with torch.autocast(weight.device.type, enabled=False):
@@ -159,8 +158,9 @@ class SelfAttention(nn.Module):
             query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
             key_weight = for_keys @ self.k_proj.weight.to(dtype).view(self.heads, width, -1)
         kind = weight.dtype
-        joint_weight = torch.cat((query_weight, key_weight)).flatten(0, 1)
-        return joint_weight.to(kind), torch.cat((query_bias.flatten().to(kind), torch.zeros_like(bias)))
+        rotated = torch.cat((query_weight, key_weight)).flatten(0, 1)
+        biases = (query_bias.flatten().to(kind), torch.zeros_like(bias), self.v_proj.bias)
+        return torch.cat((rotated.to(kind), self.v_proj.weight)), torch.cat(biases)
 
     def score(self, distance: Tensor, heads: slice) -> Tensor:
         """Scores by distance of some heads, shape (heads, R): window, bias and causality."""
@@ -178,22 +178,24 @@ class SelfAttention(nn.Module):
         return row
 
     def _attend(self, heads: Heads, key_mask: Tensor | None, first: int | Tensor) -> Tensor:
+        """What each position reads, (B, T, H, D)."""
         count, length = self.heads, heads.k.shape[2]
         if self.causal or length <= _SHORT:
-            return attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)
+            read = attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)
+            return read.transpose(1, 2)
         near, far = slice(0, self.local_heads), slice(self.local_heads, count)
+        local, rest = heads.cut(self.local_heads)
         parts = []
         if self.local_heads:
             span = block_span(self.window.quanta, length)
-            local = (heads.pick(near), lambda r: self.score(r, near), key_mask)
-            parts.append(attend_scored(*local) if span is None else attend_blocked(*local, span))
+            given = (local, lambda r: self.score(r, near), key_mask)
+            parts.append(attend_scored(*given) if span is None else attend_blocked(*given, span))
         if self.local_heads < count:
-            rest = heads.pick(far)
             biased = self.bias is not None and self.bias.table.shape[0] == count
             parts.append(
                 attend_scored(rest, lambda r: self.score(r, far), key_mask) if biased else attend_global(rest, key_mask)
             )
-        return torch.cat(parts, 1)
+        return torch.cat([part.transpose(1, 2) for part in parts], 2)
 
     def _offer(self, q: Tensor, k: Tensor, key_mask: Tensor | None) -> None:
         split = self.local_heads
@@ -221,8 +223,8 @@ class CrossAttention(nn.Module):
             return keys, values
         weight = torch.cat((self.k_proj.weight, self.v_proj.weight))
         bias = torch.cat((torch.zeros_like(self.v_proj.bias), self.v_proj.bias))
-        both = split(split(F.linear(audio_BSC, weight, bias), 2, 2), 3, self.heads)
-        return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
+        keys, values = split(split(F.linear(audio_BSC, weight, bias), 2, 2), 3, self.heads).unbind(2)
+        return keys.transpose(1, 2), values.transpose(1, 2)
 
     def forward(self, x_BTC: Tensor, source: Source) -> Tensor:
         """Read the audio into (B, T, d)."""

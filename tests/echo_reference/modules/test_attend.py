@@ -91,3 +91,19 @@ def test_short_or_wide_takes_one_product_and_long_takes_blocks() -> None:
     assert span(0.0, 300) == 16
     assert span(16.0, 300) == 16
     assert span(16.5, 300) == 32
+
+
+def test_blocks_have_the_gradients_of_one_masked_product() -> None:
+    mask = torch.arange(50) < torch.tensor([[50], [37]])
+    table = torch.randn(3, 99, dtype=torch.float64, requires_grad=True)
+
+    def score(distance: Tensor) -> Tensor:
+        return table.index_select(1, distance + 49) + window_score(distance, torch.tensor(9.5, dtype=torch.float64))
+
+    def gradients(blocked: bool) -> tuple[Tensor, ...]:
+        given = Heads(*(x.requires_grad_() for x in heads(50)))
+        read = attend_blocked(given, score, mask, 16) if blocked else attend_scored(given, score, mask)
+        return torch.autograd.grad((read * mask[:, None, :, None]).square().sum(), (*given, table))
+
+    for got, expected in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(got, expected)

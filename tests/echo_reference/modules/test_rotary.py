@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from echo_reference.modules.rotary import Rotary
-from echo_reference.modules.turn import turn
+from echo_reference.modules.turn import interleaved, turn
 from homeostat.nn import Dial
 
 
@@ -29,29 +29,44 @@ def test_a_change_of_base_keeps_what_was_learned() -> None:
 
 
 def test_position_scale_zero_is_the_identity() -> None:
-    qk = torch.randn(2, 5, 2, 4, 8)
-    q, k = turn(qk, rotary(scale=0.0)(torch.arange(5))[0])
-    assert torch.equal(q, qk[:, :, 0].transpose(1, 2))
-    assert torch.equal(k, qk[:, :, 1].transpose(1, 2))
+    qkv = torch.randn(2, 5, 3, 4, 8)
+    for got, given in zip(turn(qkv, rotary(scale=0.0)(torch.arange(5))[0]), qkv.unbind(2), strict=True):
+        assert torch.equal(got, given.transpose(1, 2))
 
 
 def test_products_depend_on_the_distance_alone() -> None:
-    one = torch.randn(1, 1, 2, 2, 8, dtype=torch.float64).expand(1, 9, 2, 2, 8)
-    q, k = turn(one, rotary().double()(torch.arange(9))[0])
+    one = torch.randn(1, 1, 3, 2, 8, dtype=torch.float64).expand(1, 9, 3, 2, 8)
+    q, k, _ = turn(one, rotary().double()(torch.arange(9))[0])
     products = q @ k.mT
     torch.testing.assert_close(products[..., 1:, 1:], products[..., :-1, :-1])
 
 
 def test_the_fused_turn_has_the_right_first_and_second_derivatives() -> None:
-    qk = torch.randn(2, 3, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    qkv = torch.randn(2, 3, 3, 4, 6, dtype=torch.float64, requires_grad=True)
     angles = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(turn, (qk, angles))
-    assert torch.autograd.gradgradcheck(turn, (qk, angles))
-    q, k = turn(qk, angles)
+    assert torch.autograd.gradcheck(turn, (qkv, angles))
+    assert torch.autograd.gradgradcheck(turn, (qkv, angles))
+    q, k, _ = turn(qkv, angles)
     by_head = angles.repeat_interleave(2, 0).transpose(0, 1)
-    for got, given in ((q, qk[:, :, 0]), (k, qk[:, :, 1])):
-        plane = torch.complex(given[..., :3], given[..., 3:]) * torch.polar(torch.ones_like(by_head), by_head)
-        torch.testing.assert_close(got.transpose(1, 2), torch.cat((plane.real, plane.imag), -1))
+    for got, given in ((q, qkv[:, :, 0]), (k, qkv[:, :, 1])):
+        plane = torch.complex(given[..., ::2], given[..., 1::2]) * torch.polar(torch.ones_like(by_head), by_head)
+        torch.testing.assert_close(got.transpose(1, 2), torch.view_as_real(plane).flatten(-2))
+
+
+def test_half_types_turn_by_the_real_formula_to_the_same_result() -> None:
+    qkv = torch.randn(2, 5, 3, 4, 8)
+    angles = rotary()(torch.arange(5))[0]
+    qkv, half = qkv.requires_grad_(), qkv.bfloat16().requires_grad_()
+    for got, expected in zip(turn(half, angles), turn(qkv, angles), strict=True):
+        torch.testing.assert_close(got.float(), expected, rtol=0.02, atol=0.02)
+    given = torch.randn(3, 2, 4, 5, 8)
+    (exact,) = torch.autograd.grad(turn(qkv, angles), qkv, [*given])
+    (got,) = torch.autograd.grad(turn(half, angles), half, [*given.bfloat16()])
+    torch.testing.assert_close(got.float(), exact, rtol=0.02, atol=0.02)
+
+
+def test_interleaving_brings_the_features_of_a_plane_together() -> None:
+    assert interleaved(torch.arange(6.0)[None]).tolist() == [[0, 3, 1, 4, 2, 5]]
 
 
 def test_frequencies_keep_their_precision_under_casts() -> None:
