@@ -59,7 +59,7 @@ class Spike(Windowed):
     """
 
     threshold: float = Field(default=6.0, gt=0, le=1e6)
-    rise: float = Field(default=1.5, gt=1, le=1e6)
+    rise: float = Field(default=1.3, gt=1, le=1e6)
     tail: float = Field(default=2.5, ge=1, le=1e6)
     memory: float = Field(default=2000.0, gt=0, le=1e12)
 
