@@ -165,7 +165,7 @@ class Senses:
             due = tuple(i for i, m in zip(due, measured, strict=True) if m is not None)
             if not due:
                 return
-        self._flights.append(_Flight(self._plant.tick + self._latency, due, Landing(self._pack(measured))))
+        self._flights.append(_Flight(self._plant.tick + self._latency, due, Landing(self._pack(due, measured))))
 
     def _arrivals(self) -> dict[int, float]:
         # A non-finite measurement is a reading too.
@@ -260,7 +260,7 @@ class Senses:
             return measured
         return sensor.observer.observe(self._plant, sensor.memory)
 
-    def _pack(self, measured: list[Tensor | None]) -> Tensor:
+    def _pack(self, due: tuple[int, ...], measured: list[Tensor | None]) -> Tensor:
         absent = self._absent
         if self._group is None:
             return torch.stack([m.to(absent) for m in measured if m is not None]).reshape(1, -1)
@@ -273,6 +273,13 @@ class Senses:
         if self._agreement is not None:
             packed = torch.cat([packed, self._agreement.columns(packed)], dim=1)
         dist.all_reduce(packed, op=dist.ReduceOp.SUM, group=self._group)
+        columns = [column for column, i in enumerate(due) if self._sensors[i].observer.reduction == "max"]
+        if columns:
+            greatest = torch.where(finite, values, -math.inf)
+            greatest = torch.stack([greatest[column] for column in columns])
+            dist.all_reduce(greatest, op=dist.ReduceOp.MAX, group=self._group)
+            for column, value in zip(columns, greatest, strict=True):
+                packed[0, column] = value
         return packed
 
     def _unpack(self, flight: _Flight, rows: list[list[float]]) -> list[float | None]:

@@ -12,7 +12,7 @@ from homeostat.part import Part
 from homeostat.plant import Plant
 
 Phase = Literal["metrics", "gradients", "proposals", "updates", "activations"]
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "sum", "max"]
 
 
 class Observer(Part):
@@ -35,7 +35,7 @@ class Observer(Part):
 
     Attributes:
         phase: when the observer runs within a tick.
-        reduction: how ranks are joined.
+        reduction: how ranks are joined; "max" costs a second collective wherever such a reading is due.
         instant: whether it costs so little, and leaves so little behind, that a guard may look at every step.
     """
 

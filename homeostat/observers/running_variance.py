@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from homeostat.errors import AttachError
-from homeostat.observers.observer import Observer
+from homeostat.observers.observer import Observer, Reduction
 from homeostat.plant import Plant
 
 
@@ -19,10 +19,13 @@ class RunningVariance(Observer):
     A batch whose inputs are far too large leaves no trace in the loss, since the layer divides by their size; but what
     it leaves in the running variance spoils every evaluation for a hundred steps.
 
+    Each rank has its own statistics; the reading is of the one where they are greatest.
+
     Raises:
         AttachError: the model has no layer with running statistics.
     """
 
+    reduction: ClassVar[Reduction] = "max"
     instant: ClassVar[bool] = True
 
     def init(self, plant: Plant) -> list[Any]:

@@ -62,8 +62,8 @@ def test_two_groups_given_by_the_user_train_apart(ranks):
     assert "held" not in third["loops"]["learning_rate"] or not any(third["loops"]["learning_rate"]["held"])
 
 
-@pytest.mark.parametrize("scene", ["guarded", "guarded shards"])
-def test_a_loss_that_is_no_number_on_one_rank_takes_all_four_back_in_the_same_tick(ranks, scene):
+@pytest.mark.parametrize("scene", ["guarded", "guarded shards", "guarded against one"])
+def test_a_loss_that_is_no_number_or_too_large_on_one_rank_takes_all_four_back_in_the_same_tick(ranks, scene):
     assert all(rank[scene]["found"] == [[FAULT_AT, "rollback", GOOD_AT]] for rank in ranks)
     for rank in ranks:
         before, after = rank[scene]["shards"][FAULT_AT - 1], rank[scene]["shards"][FAULT_AT]
