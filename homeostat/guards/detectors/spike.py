@@ -43,7 +43,8 @@ class Spike(Windowed):
     stay the same while the median sinks. Only ratios count: a reading in other units gives the same findings.
 
     s is the lesser of two: of the readings, and of the steps from one to the next over sqrt(2), which is free of a
-    trend. While a loss falls from 2.4 to 0.1 the first alone would allow for a factor of 400.
+    trend: while a loss falls from 2.4 to 0.1 the first alone would allow for a factor of 400. Of n readings, fewer than
+    `window`, it counts sqrt(window / n) times, since few tell it badly.
 
     Without `log` the first is y - m > threshold * s, with s of the readings themselves.
 
@@ -70,7 +71,7 @@ class Spike(Windowed):
     def judge(self, state: SpikeState, reading: float, elapsed: int) -> tuple[Finding, SpikeState]:
         """Judge one reading; a normal one is remembered."""
         normal, peak, greatest = state
-        spread = _trendless(normal)
+        spread = self._deviation(normal)
         score = (self.place(normal, reading) - normal.center) / spread if spread else 0.0
         if greatest is not None and reading > greatest:
             how = f"{score:.3g} robust deviations" if spread else "far"
@@ -91,13 +92,13 @@ class Spike(Windowed):
 
     def _greatest(self, normal: Normal, peak: float) -> float:
         level = self.reading(normal.center)
-        far = self.reading(normal.center + self.threshold * _trendless(normal))
+        far = self.reading(normal.center + self.threshold * self._deviation(normal))
         return bounded(max(far, level + max((self.rise - 1) * abs(level), self.tail * peak)))
 
-
-def _trendless(normal: Normal) -> float:
-    if not normal.spread:
-        return 0.0
-    steps = [after - before for before, after in pairwise(normal.history)]
-    middle = median(steps)
-    return min(normal.spread, DEVIATIONS / math.sqrt(2) * median(abs(step - middle) for step in steps))
+    def _deviation(self, normal: Normal) -> float:
+        if not normal.spread:
+            return 0.0
+        steps = [after - before for before, after in pairwise(normal.history)]
+        middle = median(steps)
+        trendless = DEVIATIONS / math.sqrt(2) * median(abs(step - middle) for step in steps)
+        return min(normal.spread, trendless) * math.sqrt(self.window / len(normal.history))
