@@ -49,7 +49,8 @@ class Engine:
         latency: ticks between measuring and deciding.
         trace: takes the records.
         report_every: ticks between two records of the observed metrics, which are this rank's own.
-        vitals_every: ticks between two records of the vitals; 0 for none.
+        vitals_every: ticks between two records of the vitals, in the first 20 of them; later a twentieth to a tenth of
+            the run so far. 0 for none.
         advise: decide and record, and write nothing.
         protection: what answers faults.
 
@@ -280,9 +281,17 @@ class Engine:
 
     def _is_idle(self) -> bool:
         """Whether this tick is one between decisions, which must cost next to nothing."""
-        if self._vitals_every and self.plant.tick % self._vitals_every == 0:
+        if self._vitals_due():
             return False
         return self._senses.idle() and self._monitoring.idle()
+
+    def _vitals_due(self) -> bool:
+        """Whether vitals are recorded at this tick: less often as the run gets long, and always at the same ticks."""
+        every, tick = self._vitals_every, self.plant.tick
+        if not every or tick % every:
+            return False
+        tenths = tick // (10 * every)
+        return tick % (every << max(0, tenths.bit_length() - 1)) == 0
 
     def _sense_and_decide(self, *, silent: bool = False) -> bool:
         """Measure, decide and act; False where a guard keeps the step from being taken."""
@@ -305,7 +314,7 @@ class Engine:
             with torch.no_grad():
                 for runner, inputs in self._assembly.inputs:
                     self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
-        if self._vitals_every and plant.tick % self._vitals_every == 0:
+        if self._vitals_due():
             vitals = self.vitals()
             if not math.isnan(vitals.homeostasis):
                 self._trace.append(vitals)

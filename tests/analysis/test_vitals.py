@@ -325,6 +325,11 @@ def train(folder: Path, steps: int) -> Homeostat:
     return homeostat
 
 
+def test_vitals_are_recorded_less_often_as_a_run_gets_long(tmp_path):
+    homeostat = train(tmp_path, steps=460)
+    assert [vitals.tick for vitals in homeostat.trace.vitals] == [*range(20, 401, 20), 440]
+
+
 def test_a_running_system_tells_its_vitals_and_records_them(tmp_path):
     homeostat = train(tmp_path, steps=90)
     now, recent = homeostat.vitals(), homeostat.vitals(last=30)
