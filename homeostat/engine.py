@@ -148,6 +148,9 @@ class Engine:
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
+        for runner in self.runners:
+            # Also the knobs of a loop that had not decided yet, which a checkpoint leaves as they are found.
+            runner.write(tuple(state["loops"][runner.name]["delivered"]))
         self.load_state_dict(state, "checkpoint", back=True)
 
     def depart(self, state: Mapping[str, Any]) -> None:

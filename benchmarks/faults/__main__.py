@@ -24,7 +24,7 @@ from benchmarks.faults.killed import run_killed
 from benchmarks.faults.method import METHODS
 from benchmarks.faults.page import page
 from benchmarks.faults.run import Result, run
-from benchmarks.faults.training import trainings
+from benchmarks.faults.training import TRAININGS
 
 RESULTS = Path(__file__).parents[1] / "results"
 RAW, PAGE = RESULTS / "faults.jsonl", RESULTS / "faults.md"
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = load(arguments.raw)
     if not asked:
         save(arguments.raw, results)
-    text = page(list(results.values()), list(METHODS), list(trainings()))
+    text = page(list(results.values()), list(METHODS), list(TRAININGS))
     if arguments.raw == RAW:
         PAGE.write_text(text, encoding="utf-8")
     sys.stdout.write(text)

@@ -6,7 +6,7 @@ import random
 from typing import NamedTuple
 
 from benchmarks.faults.fault import FAULTS, applies
-from benchmarks.faults.training import trainings
+from benchmarks.faults.training import TRAININGS
 
 SEEDS = (0, 1, 2, 3, 4)
 COUNT = 20
@@ -49,7 +49,7 @@ def clean_runs() -> list[Case]:
 def cases(training: str) -> list[Case]:
     """Return `COUNT` faults: each that applies once, then as many drawn a second time."""
     random_ = random.Random(f"{DRAWN_WITH} {training}")
-    example = trainings()[training](0)
+    example = TRAININGS[training](0)
     faults = [fault for fault in FAULTS if applies(fault, example)]
     faults += random_.sample(faults, COUNT - len(faults))
     first, last = round(EARLIEST * example.steps), round(LATEST * example.steps)

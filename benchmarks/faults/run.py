@@ -13,7 +13,7 @@ import torch
 from benchmarks.faults.case import Case
 from benchmarks.faults.fault import Injector
 from benchmarks.faults.method import METHODS, Method
-from benchmarks.faults.training import Training, trainings
+from benchmarks.faults.training import TRAININGS, Training
 from homeostat import HomeostatError
 
 MARKS = (0.92, 0.94, 0.96, 0.98, 1.0)
@@ -53,7 +53,7 @@ def run(case: Case, method: str, folder: Path | None = None, *, again: bool = Fa
         again: go on from there, after the process was killed; the fault is over.
     """
     torch.set_num_threads(1)
-    training = trainings()[case.training](case.seed, **({"steps": case.steps} if case.steps else {}))
+    training = TRAININGS[case.training](case.seed, **({"steps": case.steps} if case.steps else {}))
     injector = Injector("" if again else case.fault, case.start, case.draw)
     started = time.process_time()
     with warnings.catch_warnings():

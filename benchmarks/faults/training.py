@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -175,12 +174,11 @@ class GPT(Training):
         return ids, dealt.view_as(following), change
 
 
-@cache
-def trainings() -> dict[str, Callable[..., Training]]:
-    """List the trainings, each of a seed and, if it is not to have its own length, a number of steps.
+def _speech(seed: int, **options: int) -> Training:
+    from benchmarks.faults.speech import Speech  # noqa: PLC0415 - its import takes seconds
 
-    The seed is of weights, dropout and the order of the data. Echo's takes seconds to import.
-    """
-    from benchmarks.faults.speech import Speech  # noqa: PLC0415 - see above
+    return Speech(seed, **options)
 
-    return {"CNN": CNN, "GPT": GPT, "Echo": Speech}
+
+TRAININGS: dict[str, Callable[..., Training]] = {"CNN": CNN, "GPT": GPT, "Echo": _speech}
+"""Each made of a seed, of weights, dropout and the order of the data, and of `steps`, if not its own number."""
