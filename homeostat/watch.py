@@ -13,7 +13,7 @@ from homeostat.plant import Plant
 
 def start_watching(plant: Plant, dials: Iterable[Dial]) -> bool:
     """Count the reads of `dials` from now on; False in a compiled model, where counting would recompile it."""
-    compiled = any(map(_is_compiled, plant.model.modules()))
+    compiled = any(map(is_compiled, plant.model.modules()))
     if not compiled:
         for dial in dials:
             dial.reads = 0
@@ -29,7 +29,8 @@ def stop_watching(dials: Mapping[str, Dial]) -> tuple[str, ...]:
     return unread
 
 
-def _is_compiled(module: nn.Module) -> bool:
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module itself was compiled: a hook placed on it now is never called."""
     if module._compiled_call_impl is not None:
         return True
     # The compiler takes seconds to import; where nobody has, nothing is compiled.

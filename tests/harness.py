@@ -28,6 +28,7 @@ class Net(nn.Module):
         self.dropout = hnn.Dropout(0.1)
         self.plain = nn.Dropout(0.2)
         self.tap = hnn.AttentionTap()
+        self.relu = nn.ReLU()
         self.out = nn.Linear(width, 20)
         # Never called: it only has statistics to be read.
         self.norm = nn.BatchNorm1d(width, affine=False)
@@ -47,7 +48,7 @@ class Net(nn.Module):
         distance = (places[:, None] - places).abs()
         bias = (self.attention_window() + 1 - distance).clamp(1e-6, 1).log()
         mixed = F.scaled_dot_product_attention(q, k, x[:, None], bias)[:, 0]
-        return self.out(self.plain(mixed))
+        return self.out(self.plain(self.relu(mixed)))
 
     def penalty(self) -> Tensor:
         drift = self.rotation.T @ self.rotation - torch.eye(len(self.rotation))

@@ -1,6 +1,7 @@
 """What is measured."""
 
 from homeostat.observers.attention import AttentionReach
+from homeostat.observers.dead_units import DeadUnits
 from homeostat.observers.gradient import GradientNorm
 from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
 from homeostat.observers.loss_peak import LossPeak
@@ -12,6 +13,7 @@ from homeostat.observers.update import ProposedUpdateRatio, UpdateRatio
 
 __all__ = [
     "AttentionReach",
+    "DeadUnits",
     "EffectiveRank",
     "GeneralizationGap",
     "GradientNorm",

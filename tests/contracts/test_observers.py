@@ -12,6 +12,7 @@ from homeostat import observers
 from homeostat.errors import AttachError
 from homeostat.observers import (
     AttentionReach,
+    DeadUnits,
     EffectiveRank,
     GeneralizationGap,
     GradientNorm,
@@ -29,6 +30,7 @@ from tests.harness import Bench, same
 
 EXAMPLES = {
     "AttentionReach": AttentionReach(queries=8),
+    "DeadUnits": DeadUnits(),
     "EffectiveRank": EffectiveRank(parameters="embedding.weight", width="embedding_width", rows=16),
     "GeneralizationGap": GeneralizationGap(relative=True),
     "GradientNorm": GradientNorm(log=True),
@@ -146,6 +148,7 @@ def test_detaching_leaves_no_listener(observer):
 WRONG = (
     AttentionReach(taps="nowhere"),
     AttentionReach(window="nowhere"),
+    DeadUnits(modules="out"),
     EffectiveRank(parameters="nowhere"),
     EffectiveRank(parameters="out.bias"),
     EffectiveRank(parameters="out.weight", width="*"),
