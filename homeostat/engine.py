@@ -148,9 +148,6 @@ class Engine:
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
-        for runner in self.runners:
-            # Also the knobs of a loop that had not decided yet, which a checkpoint leaves as they are found.
-            runner.write(tuple(state["loops"][runner.name]["delivered"]))
         self.load_state_dict(state, "checkpoint", back=True)
 
     def depart(self, state: Mapping[str, Any]) -> None:
@@ -202,7 +199,7 @@ class Engine:
         self.plant.tick = state["tick"]
         if precedence == "checkpoint":
             for runner in self.runners:
-                runner.load_state_dict(state["loops"][runner.name])
+                runner.load_state_dict(state["loops"][runner.name], back=back)
             self._senses.load_state_dict(state["senses"])
             self._monitoring.load_state_dict(state)
             self.plant.metrics.load_state_dict(state["metrics"])

@@ -195,8 +195,8 @@ class Runner:
             )
             raise StateError(msg)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict` and put the knobs where they were."""
+    def load_state_dict(self, state: Mapping[str, Any], *, back: bool = False) -> None:
+        """Continue from `state_dict` and put the knobs where they were; before a first decision only to go `back`."""
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
@@ -207,7 +207,7 @@ class Runner:
         self._holds, self._saturated = state["holds"], state["saturated"]
         self.pace.load(state["pace"])
         self._damping.load(state["damping"])
-        self.delivered = self.write(tuple(state["delivered"])) if self._positions is not None else self.read()
+        self.delivered = self.write(tuple(state["delivered"])) if back or self._positions else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:
                 actuator.load(self._plant, memory, saved)
