@@ -35,7 +35,7 @@ class Guarded(Protocol):
         """Decide as it did when `state` was returned: laws, readings, knobs and tick."""
 
     def depart(self, state: Mapping[str, Any]) -> None:
-        """Put the knobs where they were in `state`, and let the laws go on from there."""
+        """Put the knobs where they were in `state`, and let laws and guards go on from there."""
 
 
 class Found(NamedTuple):

@@ -151,9 +151,11 @@ class Engine:
         self.load_state_dict(state, "checkpoint", back=True)
 
     def depart(self, state: Mapping[str, Any]) -> None:
-        """Put the knobs where they were in `state`, and let the laws go on from there."""
+        """Put the knobs where they were in `state`, and let laws and guards go on from there."""
         for runner in self.runners:
             runner.depart(tuple(state["loops"][runner.name]["delivered"]))
+        if self._guards is not None:
+            self._guards.depart(state["guards"])
         self._senses.arm()
         self._monitoring.arm()
 

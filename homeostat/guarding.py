@@ -118,6 +118,13 @@ class Guarding:
             self._answering.load_state_dict(state["answering"])
         self._rearm()
 
+    def depart(self, state: Mapping[str, Any]) -> None:
+        """Take for normal what was so when `state` was returned: weights of then have the losses of then."""
+        for lookout in self._lookouts:
+            if lookout.name in state["lookouts"]:
+                lookout.depart(state["lookouts"][lookout.name], self._plant.tick)
+        self._rearm()
+
     def _judge(self, lookout: Lookout, reading: float, found: list[Found], *, exact: bool) -> None:
         finding = lookout.judge(reading, self._plant.tick)
         if finding is not None:

@@ -83,6 +83,11 @@ class Lookout:
             self._last, self.due = state["last"], state["due"]
             self._quiet_until, self._usual = state["quiet_until"], state["usual"]
 
+    def depart(self, state: Mapping[str, Any], tick: int) -> None:
+        """Take for normal what was so when `state` was returned; the run goes on at `tick`, with the weights of then."""
+        self.load_state_dict(state)
+        self._last, self.due = None, tick
+
     def _size(self, reading: float) -> float:
         logarithmic = isinstance(self.guard.observer, GradientNorm) and self.guard.observer.log
         return reading if logarithmic else math.log(max(reading, 1e-300))

@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.optim import AdamW
 
 from homeostat import AttachError, Homeostat, HomeostatError, HomeostatWarning
 from homeostat.errors import GuardAbort
-from homeostat.guards import Guard, Ladder
+from homeostat.guards import Guard, Ladder, SnapshotPolicy
 from homeostat.guards.detectors import NonFinite, Spike
 from homeostat.observers import GradientNorm, Loss, RunningVariance, UpdateRatio
 from tests.guards.runs import (
@@ -93,6 +95,33 @@ def test_where_the_data_cannot_go_back_the_run_goes_on_from_weights_that_were_go
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert put_back == knobs
     assert struck.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_weights_of_a_while_ago_may_have_the_losses_of_a_while_ago():
+    """Going back to where the loss was ten times as high must not look like the next fault."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 4))
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    guard, policy = Guard(Loss(), Spike(), every=1), SnapshotPolicy(every=100, probation=25)
+    homeostat = Homeostat([], guards=[guard], snapshots=policy).attach(model, optimizer)
+    x = torch.randn(512, 16)
+    y, losses = x[:, :4].argmax(1), []
+    for step in range(160):
+        if step == 90:
+            with torch.no_grad():
+                model[2].weight.neg_()
+        batch = torch.randint(512, (64,))
+        loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+        losses.append(loss.item())
+        homeostat.observe(loss=loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = homeostat.trace.interventions
+    assert [i.answer for i in found] == ["skip"] * 3 + ["rollback"]
+    assert found[-1].back_to == 1
+    assert losses[94] > 5 * losses[89]
+    assert losses[-1] < 2 * losses[89]
 
 
 def test_a_fault_that_a_replay_meets_again_is_in_the_data_and_is_skipped():
