@@ -27,7 +27,8 @@ FRACTIONS = (1e-1, 1e-2, 1e-3)
 def small(rotation: str) -> Echo:
     """A digits model that rotates."""
     torch.manual_seed(0)
-    return Echo(EchoConfig.preset("digits", rotation=rotation, vocab_size=32, n_audio_ctx=200))
+    marks = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 1}
+    return Echo(EchoConfig.preset("digits", rotation=rotation, vocab_size=32, n_audio_ctx=200, **marks))
 
 
 def drift(model: Echo) -> float:

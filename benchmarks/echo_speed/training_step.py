@@ -8,6 +8,7 @@ Also prints where Echo's and Whisper's time goes, and the share of the machine's
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +77,7 @@ def measure(size: str, case: str, repetitions: int, fastest: float) -> dict[str,
     steps = {name: training_step(make(SIZES[size], frames), batch) for name, make in MODELS.items()}
     times = harness.interleaved(steps, repetitions)
     looked_at = ("Whisper, Hugging Face", "Echo")
-    seconds = {name: sorted(times[name])[repetitions // 2] for name in looked_at}
+    seconds = {name: statistics.median(times[name]) for name in looked_at}
     parts = {name: by_part(steps[name]) for name in looked_at}
     share = {name: operations(steps[name]) / seconds[name] / fastest for name in looked_at}
     return {"size": size, "case": case, "times_s": times, "parts": parts, "share_of_product_speed": share}
@@ -97,7 +98,7 @@ def main() -> None:
             times = found["times_s"]
             reference = times["Whisper, Hugging Face"]
             rows = [
-                [name, f"{1000 * sorted(taken)[len(taken) // 2]:.0f}", harness.ratio(taken, reference)]
+                [name, f"{1000 * statistics.median(taken):.0f}", harness.ratio(taken, reference)]
                 for name, taken in times.items()
             ]
             print(f"\n{size}, {case}, {given.threads} threads, {given.repetitions} repetitions\n")
