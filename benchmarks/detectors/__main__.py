@@ -110,7 +110,7 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {title} | {steps} | {first:.2g}, {final:.2g} | {' | '.join(counts)} |")
     lines += [
         "",
-        "Margin of `Spike`: the share of its limits at which the first false alarm comes (0.9 if not below), by cadence: ",
+        "Margin of `Spike`: share of its limits at which the first false alarm comes (0.9 if not below), by cadence: ",
     ]
     lines[-1] += ", ".join(f"{every}: {share:.2g}" for every, share in results["margin"].items()) + "."
     lines += [
