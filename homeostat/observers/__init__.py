@@ -10,6 +10,7 @@ from homeostat.observers.orthogonality import OrthogonalityDrift
 from homeostat.observers.running_variance import RunningVariance
 from homeostat.observers.spectrum import EffectiveRank
 from homeostat.observers.update import ProposedUpdateRatio, UpdateRatio
+from homeostat.observers.weight import WeightNorm
 
 __all__ = [
     "AttentionReach",
@@ -25,4 +26,5 @@ __all__ = [
     "ProposedUpdateRatio",
     "RunningVariance",
     "UpdateRatio",
+    "WeightNorm",
 ]

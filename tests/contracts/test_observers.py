@@ -24,6 +24,7 @@ from homeostat.observers import (
     ProposedUpdateRatio,
     RunningVariance,
     UpdateRatio,
+    WeightNorm,
 )
 from homeostat.state import from_data, to_data
 from tests.harness import Bench, same
@@ -41,6 +42,7 @@ EXAMPLES = {
     "ProposedUpdateRatio": ProposedUpdateRatio(),
     "RunningVariance": RunningVariance(),
     "UpdateRatio": UpdateRatio(statistic="mean", vectors=True),
+    "WeightNorm": WeightNorm(),
 }
 every = pytest.mark.parametrize("observer", EXAMPLES.values(), ids=EXAMPLES)
 
