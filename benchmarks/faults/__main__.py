@@ -55,7 +55,8 @@ def save(path: Path, results: dict[Job, Result]) -> None:
 def jobs(arguments: argparse.Namespace) -> list[Job]:
     """List what is asked for; killing a process is no case for a method that does not resume."""
     if arguments.clean:
-        return [(case, method) for case in clean_runs() for method in METHODS if METHODS[method].watches]
+        watching = [method for method in arguments.methods if METHODS[method].watches]
+        return [(case, method) for case in clean_runs() for method in watching]
     asked = [(case, method) for name in arguments.trainings for method in arguments.methods
              for case in [*twins(name), *cases(name)] if not case.fault or case.fault in arguments.faults]  # fmt: skip
     return [(case, method) for case, method in asked if case.fault != KILLED or METHODS[method].resumes]

@@ -7,10 +7,10 @@ from homeostat.observers.loss import GeneralizationGap, Loss, LossTrend
 from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
 from homeostat.observers.orthogonality import OrthogonalityDrift
+from homeostat.observers.parameter import ParameterNorm
 from homeostat.observers.running_variance import RunningVariance
 from homeostat.observers.spectrum import EffectiveRank
 from homeostat.observers.update import ProposedUpdateRatio, UpdateRatio
-from homeostat.observers.weight import WeightNorm
 
 __all__ = [
     "AttentionReach",
@@ -23,8 +23,8 @@ __all__ = [
     "LossTrend",
     "Observer",
     "OrthogonalityDrift",
+    "ParameterNorm",
     "ProposedUpdateRatio",
     "RunningVariance",
     "UpdateRatio",
-    "WeightNorm",
 ]

@@ -21,10 +21,10 @@ from homeostat.observers import (
     LossTrend,
     Observer,
     OrthogonalityDrift,
+    ParameterNorm,
     ProposedUpdateRatio,
     RunningVariance,
     UpdateRatio,
-    WeightNorm,
 )
 from homeostat.state import from_data, to_data
 from tests.harness import Bench, same
@@ -39,10 +39,10 @@ EXAMPLES = {
     "LossPeak": LossPeak(),
     "LossTrend": LossTrend(window=3),
     "OrthogonalityDrift": OrthogonalityDrift(parameters="rotation"),
+    "ParameterNorm": ParameterNorm(),
     "ProposedUpdateRatio": ProposedUpdateRatio(),
     "RunningVariance": RunningVariance(),
     "UpdateRatio": UpdateRatio(statistic="mean", vectors=True),
-    "WeightNorm": WeightNorm(),
 }
 every = pytest.mark.parametrize("observer", EXAMPLES.values(), ids=EXAMPLES)
 

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from benchmarks.faults.fault import flip
-from homeostat.observers import WeightNorm
+from homeostat.observers import ParameterNorm
 from homeostat.plant import Plant
 
 
 def reading(model: nn.Module) -> float:
     plant = Plant(model, (torch.optim.SGD(model.parameters(), lr=0.1),))
-    observer = WeightNorm()
+    observer = ParameterNorm()
     return observer.observe(plant, observer.init(plant)).item()
 
 

@@ -1,4 +1,4 @@
-"""The size of the weights."""
+"""The size of the parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 
 
-class WeightNorm(Observer):
+class ParameterNorm(Observer):
     """Measures the 2-norm of a parameter, of the one where it is greatest; of sharded ones, of the whole.
 
     It changes slowly whatever is learned. A weight that memory or a moment gone wrong has made huge shows here, also
