@@ -190,11 +190,10 @@ class Engine:
         if precedence == "checkpoint":
             here, saved = {runner.name for runner in self.runners}, set(state["loops"])
             if here != saved:
-                msg = (
+                raise StateError(
                     f"A state must be of the same loops; got {sorted(saved)} for {sorted(here)}. Use the saved recipe, "
                     "or load with precedence='recipe'."
                 )
-                raise StateError(msg)
             for runner in self.runners:
                 runner.check(state["loops"][runner.name])
             self._senses.check(state["senses"])
