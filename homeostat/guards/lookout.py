@@ -84,7 +84,7 @@ class Lookout:
             self._quiet_until, self._usual = state["quiet_until"], state["usual"]
 
     def depart(self, state: Mapping[str, Any], tick: int) -> None:
-        """Take for normal what was so when `state` was returned; the run goes on at `tick`, with the weights of then."""
+        """Take for normal what was so when `state` was returned; the weights of then go on at `tick`."""
         self.load_state_dict(state)
         self._last, self.due = None, tick
 
