@@ -28,11 +28,13 @@ class Damping:
 
     Args:
         law: of the loop.
+        back_off: whether to watch it at all.
     """
 
-    def __init__(self, law: Law) -> None:
+    def __init__(self, law: Law, *, back_off: bool = True) -> None:
         self.share = 1.0
-        self._watches = law.needs_setpoint and not any(isinstance(m, (AutoTune, SelfTuning)) for m in law.members())
+        tunes = any(isinstance(member, (AutoTune, SelfTuning)) for member in law.members())
+        self._watches = back_off and law.needs_setpoint and not tunes
         self._states: tuple[Any, ...] = ()
 
     def tell(self, given: Input) -> Input:

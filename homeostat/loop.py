@@ -24,6 +24,7 @@ class AnyLoop(Part):
         name: in records and reports; by default made of the actuators' kinds.
         patience: decisions that a loop may be held, or stand at a limit, before it raises an alarm.
         rest: a slower cadence while the knobs keep still; None for the same cadence always.
+        back_off: carry out half as much of the law's moves whenever the loop is found to oscillate.
         optional: leave the loop out where the plant offers no such reading or knob, instead of refusing.
     """
 
@@ -31,6 +32,7 @@ class AnyLoop(Part):
     name: str = ""
     patience: int = Field(default=20, ge=1)
     rest: Rest | None = None
+    back_off: bool = True
     optional: bool = False
 
     @model_validator(mode="after")
@@ -162,6 +164,7 @@ class Loop(AnyLoop):
             name=self.name,
             patience=self.patience,
             rest=self.rest,
+            back_off=self.back_off,
             safe=() if self.safe is None else (self.safe,),
             optional=self.optional,
         )

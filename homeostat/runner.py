@@ -63,7 +63,7 @@ class Runner:
         self._holds = 0
         self._saturated = 0
         self.pace = Pace(loop.every, loop.rest)
-        self._damping = Damping(loop.law)
+        self._damping = Damping(loop.law, back_off=loop.back_off)
         self._hand: Hand = "nobody" if advise else "law"
         self.alarms: list[Event] = []
 

@@ -37,7 +37,18 @@ def test_json_brings_back_an_equal_loop(loop):
 
 
 def test_the_general_form_keeps_every_field():
-    loop = Loop(Loss(), Hold(), LearningRate(), setpoint=2.0, every=7, name="x", patience=3, safe=1.5, optional=True)
+    loop = Loop(
+        Loss(),
+        Hold(),
+        LearningRate(),
+        setpoint=2.0,
+        every=7,
+        name="x",
+        patience=3,
+        safe=1.5,
+        back_off=False,
+        optional=True,
+    )
     assert loop.coupled() == CoupledLoop(
         observers=(Loss(),),
         law=Hold(),
@@ -47,6 +58,7 @@ def test_the_general_form_keeps_every_field():
         name="x",
         patience=3,
         safe=(1.5,),
+        back_off=False,
         optional=True,
     )
 

@@ -41,16 +41,17 @@ class SimulatedLoop:
         knobs: their limits, one a command.
         start: where they are found.
         every: ticks between two decisions, which the law is told at its first.
+        back_off: whether a loop that oscillates backs off.
     """
 
-    def __init__(self, law: Law, knobs: tuple[Knob, ...], start: Vector, every: int) -> None:
+    def __init__(self, law: Law, knobs: tuple[Knob, ...], start: Vector, every: int, *, back_off: bool = False) -> None:
         self._law, self._knobs, self._every = law, knobs, every
         self._memory = law.init()
         self._latched: Readings = (None,) * law.shape[0]
         self._asked: int | None = None
         self._decided: int | None = None
         self._held = False
-        self._damping = Damping(law)
+        self._damping = Damping(law, back_off=back_off)
         self.command = self.admitted = self.delivered = start
 
     def decide(self, tick: int, seen: Readings, wanted: Vector) -> None:

@@ -51,6 +51,7 @@ def simulate(
     slew: float | Vector = math.inf,
     quantum: float | Vector = 0.0,
     every: int = 1,
+    back_off: bool = False,
     seed: int = 0,
 ) -> SimulatedRun:
     """Run a law on a plant as a `Homeostat` would, and return what happened.
@@ -72,6 +73,8 @@ def simulate(
         quantum: step of the delivered position, taken once the admitted one is 0.75 of it away; 0 for a continuous
             knob.
         every: ticks between two decisions.
+        back_off: back off the gains of a loop that oscillates, as a training run does by default; without it the law is
+            seen alone.
         seed: of the plant's noise.
 
     Raises:
@@ -88,7 +91,7 @@ def simulate(
     knobs = tuple(map(Knob, *(_each(name, limit, m) for name, limit in limits.items())))
     positions = _each("start", start, m)
     _refuse_nonsense(goals, knobs, positions)
-    loop = SimulatedLoop(law, knobs, positions, every)
+    loop = SimulatedLoop(law, knobs, positions, every, back_off=back_off)
     # One stream after another, so that a disturbance more leaves those before it the noise that they had.
     noise = np.random.default_rng(seed).standard_normal((plant.draws, ticks)).T.tolist()
     state, rows = plant.init(), []

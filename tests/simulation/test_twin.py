@@ -15,6 +15,7 @@ from torch.optim import SGD
 
 from homeostat import CoupledLoop, Homeostat
 from homeostat.actuators import Actuator
+from homeostat.errors import HomeostatWarning
 from homeostat.laws import PID, Chain, Decision, Input, Law, LossRatchet, MatrixPI, Median
 from homeostat.observers import Loss
 from homeostat.plant import Plant
@@ -156,7 +157,18 @@ def test_simulate_decides_as_the_real_controller_does(
 ) -> None:
     bare = FirstOrder(gain=1.3, time_constant=5, dead_time=2) if law.shape == (1, 1) else TwoByTwo(dead_times=(0, 2))
     plant = Disturbed(plant=bare, disturbances=tuple(flaws))
-    assert_same(simulate(law, plant, ticks=TICKS, seed=seed, **options), *train(law, plant, options, seed))
+    assert_same(
+        simulate(law, plant, ticks=TICKS, seed=seed, back_off=True, **options), *train(law, plant, options, seed)
+    )
+
+
+def test_both_back_off_alike() -> None:
+    law, plant = PID(gain=22.0, integral_time=20.0), FirstOrder(time_constant=10)
+    options = {"setpoint": 1.0, "start": 0.0, "low": -9.0, "high": 9.0, "slew": WIDE, "quantum": 0.0, "every": 1}
+    with pytest.warns(HomeostatWarning, match="oscillates"):
+        columns, stood = train(law, plant, options, seed=0)
+    assert columns["backed off"].any()
+    assert_same(simulate(law, plant, ticks=TICKS, back_off=True, **options), columns, stood)
 
 
 def assert_same(run: SimulatedRun, columns: dict[str, NDArray[np.float64]], stood: list[list[float]]) -> None:
