@@ -49,7 +49,9 @@ def test_an_optimizer_of_another_model_is_told_of():
         Homeostat([LOOP]).attach(nn.Linear(1, 1), optimizer)
 
 
-@pytest.mark.parametrize("options", [{"loops": LOOP}, {"loops": [], "sinks": JsonLines("trace.jsonl")}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"loops": LOOP}, {"loops": [], "sinks": JsonLines("trace.jsonl")}], ids=["loops", "sinks"]
+)
 def test_what_must_be_a_list_is_said_to_be(options):
     with pytest.raises(TypeError, match=r"must be a list; got a (Loop|JsonLines)\. Put it in brackets"):
         Homeostat(**options)
