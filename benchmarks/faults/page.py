@@ -20,7 +20,7 @@ def page(results: Sequence[Result], methods: Sequence[str], trainings: Sequence[
     for method in watching:
         missed = lost([v for v in verdicts if v.result.method == method])
         parts += [f"## Not survived by {method}", missed or "Nothing."]
-    parts += ["## What going back costs", *(f"- {method}: {cost(results, method)}" for method in watching)]
+    parts += ["## What going back costs", "\n".join(f"- {method}: {cost(results, method)}" for method in watching)]
     parts += ["## Interventions in runs without a fault", clean(results)]
     parts += ["## The faults", "\n".join(f"- **{name}**: {fault.text}." for name, fault in FAULTS.items())]
     return "\n\n".join(parts) + "\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import stdev
 from typing import NamedTuple
 
-from benchmarks.faults.fault import FAULTS
+from benchmarks.faults.fault import FAULTS, KILLED
 from benchmarks.faults.run import Result
 
 TOLERANCE = 0.02
@@ -63,8 +63,10 @@ def table(verdicts: Sequence[Verdict], methods: Sequence[str], trainings: Sequen
     rows["**all**"] = list(verdicts)
     lines = [f"| survived, of cases | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     lines += [_row(name, found, methods) for name, found in rows.items()]
-    shares = [_share(*counts(v for v in verdicts if v.result.method == method)) for method in methods]
-    lines.append(f"| **share** | {' | '.join(shares)} |")
+    # Of what all are scored on.
+    common = [v for v in verdicts if v.result.case.fault != KILLED]
+    shares = [_share(*counts(v for v in common if v.result.method == method)) for method in methods]
+    lines.append(f"| **share, {KILLED} left out** | {' | '.join(shares)} |")
     return "\n".join(lines)
 
 
