@@ -78,7 +78,8 @@ def _from_2(state: Mapping[str, Any]) -> dict[str, Any]:
         name: {**loop, "memories": [None] * len(loop["actuators"]), "pace": [False, None, 0], "damping": [1.0, []]}
         for name, loop in state["loops"].items()
     }
-    return {**state, "version": 3, "loops": loops, "guards": None}
+    metrics = [[*metric, []] for metric in state["metrics"]]
+    return {**state, "version": 3, "loops": loops, "metrics": metrics, "guards": None}
 
 
 _UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1, 2: _from_2}

@@ -46,6 +46,7 @@ def test_a_new_process_goes_on_from_the_newest_trusted_snapshot(tmp_path: Path) 
     run.snapshots.close()
     assert written(tmp_path) == [name(4), name(8)]
     run.run(20)
+    run.snapshots.close()
     other = resumed(tmp_path)
     other.run(20)
     assert list(other.losses) == [17, 18, 19, 20]

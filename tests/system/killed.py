@@ -14,7 +14,15 @@ from homeostat import nn as hnn
 from homeostat.actuators import Dial, LossWeight
 from homeostat.laws import Law
 from homeostat.loop import AnyLoop
-from homeostat.observers import Loss, Observer, ProposedUpdateRatio
+from homeostat.observers import (
+    DeadUnits,
+    Loss,
+    LossPeak,
+    Observer,
+    ParameterNorm,
+    ProposedUpdateRatio,
+    RunningVariance,
+)
 from tests.contracts.test_laws import EXAMPLES
 from tests.training import Training, every_loop
 
@@ -40,8 +48,18 @@ def law_loops() -> list[AnyLoop]:
     return loops
 
 
+# What no loop of the harness reads, by the law that reads it here.
+_OTHERS: dict[str, Observer] = {
+    "Hold": ProposedUpdateRatio(),
+    "Median": LossPeak(),
+    "EMA": RunningVariance(),
+    "Affine": DeadUnits(),
+    "Schedule": ParameterNorm(),
+}
+
+
 def _observers(law: str, count: int) -> tuple[Observer, ...]:
-    return (ProposedUpdateRatio(),) if law == "Hold" else tuple(Loss(smoothing=float(i)) for i in range(count))
+    return (_OTHERS[law],) if law in _OTHERS else tuple(Loss(smoothing=float(i)) for i in range(count))
 
 
 def _knob(dial: str, *, loss_weight: bool) -> Dial | LossWeight:
