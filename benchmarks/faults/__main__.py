@@ -24,7 +24,7 @@ from benchmarks.faults.killed import run_killed
 from benchmarks.faults.method import METHODS
 from benchmarks.faults.page import page
 from benchmarks.faults.run import Result, run
-from benchmarks.faults.training import TRAININGS
+from benchmarks.faults.trainings import TRAININGS
 
 RESULTS = Path(__file__).parents[1] / "results"
 RAW, PAGE = RESULTS / "faults.jsonl", RESULTS / "faults.md"

@@ -6,7 +6,7 @@ import random
 from typing import NamedTuple
 
 from benchmarks.faults.fault import FAULTS, applies
-from benchmarks.faults.training import TRAININGS
+from benchmarks.faults.trainings import TRAININGS
 
 SEEDS = (0, 1, 2, 3, 4)
 COUNT = 20

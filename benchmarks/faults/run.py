@@ -13,7 +13,8 @@ import torch
 from benchmarks.faults.case import Case
 from benchmarks.faults.fault import Injector
 from benchmarks.faults.method import METHODS, Method
-from benchmarks.faults.training import TRAININGS, Training
+from benchmarks.faults.training import Training
+from benchmarks.faults.trainings import TRAININGS
 from homeostat import HomeostatError
 
 MARKS = (0.92, 0.94, 0.96, 0.98, 1.0)

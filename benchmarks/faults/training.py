@@ -172,13 +172,3 @@ class GPT(Training):
         ids, following, change = batch
         dealt = following.flatten()[torch.randperm(following.numel(), generator=generator)]
         return ids, dealt.view_as(following), change
-
-
-def _speech(seed: int, **options: int) -> Training:
-    from benchmarks.faults.speech import Speech  # noqa: PLC0415 - its import takes seconds
-
-    return Speech(seed, **options)
-
-
-TRAININGS: dict[str, Callable[..., Training]] = {"CNN": CNN, "GPT": GPT, "Echo": _speech}
-"""Each made of a seed, of weights, dropout and the order of the data, and of `steps`, if not its own number."""

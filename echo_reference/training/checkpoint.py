@@ -19,6 +19,7 @@ from echo_reference.model import Echo
 from echo_reference.processing import EchoProcessor
 from echo_reference.tokens import CtcSymbols, Tokenizer, tokenizer_from_dict
 from echo_reference.training.evaluation import Reader
+from homeostat.guards import random_state
 
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial"
@@ -134,29 +135,6 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002 - the global one is what other packages draw from
     random.seed(number)
-
-
-def random_state() -> dict[str, Any]:
-    """Return the states of every random generator in use, in types that load safely."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the state to be saved is the global one
-    version, internal, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-        "python": [version, list(internal), gauss],
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Continue every random generator from `random_state`."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - as above
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
 
 
 def found(folder: Path) -> list[Path]:

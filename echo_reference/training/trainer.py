@@ -29,6 +29,7 @@ from echo_reference.training.preparation import (
 )
 from echo_reference.training.settings import TrainSettings
 from homeostat import Sink
+from homeostat.guards import restore_random_state
 from homeostat.sinks import TRACE, JsonLines, TensorBoard
 
 SETTINGS = "settings.yaml"
@@ -216,7 +217,7 @@ class Trainer:
         if self.homeostat and saved["homeostat"]:
             self.homeostat.load_state_dict(saved["homeostat"])
         # Last: making the data and the model has drawn random numbers.
-        checkpoint.restore_random_state(saved["random"])
+        restore_random_state(saved["random"])
 
     def _settle_in(self) -> None:
         """Make the run one that can be continued, whatever happens from here on."""

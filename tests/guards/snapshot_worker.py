@@ -9,38 +9,18 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from homeostat import Homeostat, HomeostatWarning
 from homeostat.guards.snapshot import SnapshotPolicy
+from tests.guards.batches import Batches
 
 TICKS = 48
 PATIENCE = 60.0
-
-
-class Batches:
-    """Data whose position goes back."""
-
-    def __init__(self) -> None:
-        self.drawn = 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return self
-
-    def __next__(self) -> Tensor:
-        self.drawn += 1
-        return torch.randn(16, 8, generator=torch.Generator().manual_seed(self.drawn))
-
-    def state_dict(self) -> dict[str, int]:
-        return {"drawn": self.drawn}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.drawn = state["drawn"]
 
 
 def train(folder: Path) -> None:
@@ -49,7 +29,7 @@ def train(folder: Path) -> None:
     model = nn.Sequential(nn.Linear(8, 512), nn.BatchNorm1d(512), nn.Dropout(0.1), nn.Linear(512, 2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, TICKS)
-    batches = Batches()
+    batches = Batches(16, 8)
     policy = SnapshotPolicy(every=2, probation=1, directory=folder / "snapshots", disk_every=2)
     homeostat = Homeostat.from_recipe("steady", horizon=TICKS, snapshots=policy)
     homeostat.attach(model, optimizer, restores=(schedule, batches))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -15,26 +15,7 @@ from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, Stat
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.nn import Dial, Dropout
 from homeostat.plant import Plant
-
-
-class Batches:
-    """Data whose position goes back."""
-
-    def __init__(self) -> None:
-        self.drawn = 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return self
-
-    def __next__(self) -> Tensor:
-        self.drawn += 1
-        return torch.randn(8, 4, generator=torch.Generator().manual_seed(self.drawn))
-
-    def state_dict(self) -> dict[str, int]:
-        return {"drawn": self.drawn}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.drawn = state["drawn"]
+from tests.guards.batches import Batches
 
 
 class Training:
@@ -45,7 +26,7 @@ class Training:
         self.model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), Dropout(0.2), nn.Linear(8, 2))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         self.schedule = CosineAnnealingLR(self.optimizer, 50)
-        self.batches = Batches()
+        self.batches = Batches(8, 4)
         self.plant = Plant(self.model, (self.optimizer,))
         restores = (self.schedule, self.batches) if replays else (self.schedule,)
         self.snapshots = Snapshots(SnapshotPolicy(**{"every": 4, "probation": 2, **policy}), self.plant, restores)

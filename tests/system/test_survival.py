@@ -13,7 +13,8 @@ from benchmarks.faults.case import SEEDS, Case
 from benchmarks.faults.fault import FAULTS, KILLED
 from benchmarks.faults.run import run
 from benchmarks.faults.table import counts, judge
-from benchmarks.faults.training import TRAININGS, Loader, Training
+from benchmarks.faults.training import Loader, Training
+from benchmarks.faults.trainings import TRAININGS
 from homeostat import nn as hnn
 
 STEPS = 80
