@@ -199,9 +199,10 @@ class Homeostat(Uneven):
         Raises:
             HomeostatError: not attached, or a value is not one number.
         """
-        engine = self._attached("observe")
-        # A step that raised has left its rates in place.
-        engine.settle()
+        engine = self._engine or self._attached("observe")
+        if engine.unsettled:
+            # A step that raised has left its rates in place.
+            engine.settle()
         observed = engine.plant.metrics
         for name, value in metrics.items():
             observed.observe(name, value)

@@ -12,6 +12,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.agenda import Agenda
 from homeostat.agreement import Agreement
 from homeostat.analysis.vitals import frame, trace_vitals
 from homeostat.answering import Answering
@@ -82,7 +83,7 @@ class Engine:
         self._senses = Senses(plant, group, latency, agreement)
         self._monitoring = Monitoring(plant, latency, report_every, trace)
         self._trace = trace
-        self._vitals_every = vitals_every
+        self._agenda = Agenda(plant, self._senses, self._monitoring, vitals_every)
         self._assembly = Assembly(plant, self._senses, advise=advise)
         self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
         exact = group is None and latency == 0
@@ -109,7 +110,7 @@ class Engine:
             self._handles.append(optimizer.register_step_post_hook(_uncompiled(self._after_step)))
             STEERED.add(optimizer)
         self._undo = leave_dials_alone(plant.model)
-        self._senses.arm()
+        self._agenda.arm()
 
     def close(self, *, keep: bool) -> None:
         """Leave the plant as it was found, or with its knobs where they are.
@@ -141,6 +142,11 @@ class Engine:
         msg = f"A loop must be one of {', '.join(r.name for r in self.runners)}; got {name!r}. Use a name of `knobs`."
         raise HomeostatError(msg)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether a step is under way, or one that raised has left something in place."""
+        return self._transients.open or self._withheld.open
+
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
@@ -156,13 +162,12 @@ class Engine:
             runner.depart(tuple(state["loops"][runner.name]["delivered"]))
         if self._guards is not None:
             self._guards.depart(state["guards"])
-        self._senses.arm()
-        self._monitoring.arm()
+        self._agenda.arm()
 
     def tick_along(self) -> None:
         """Pass a tick in which other ranks step and this one does not: it measures nothing and decides as they do."""
         self._transients.end()
-        self._busy = not self._is_idle()
+        self._busy = not self._agenda.idle()
         if self._sense_and_decide(silent=True):
             self._end_tick()
             self.answering.after_step(self.plant.optimizers[0])
@@ -206,8 +211,7 @@ class Engine:
             self.plant.metrics.load_state_dict(state["metrics"])
             if state["guards"] is not None:
                 self._guards.load_state_dict(state["guards"], back=back)
-        self._senses.arm()
-        self._monitoring.arm()
+        self._agenda.arm()
 
     def _protect(self, protection: Protection, *, exact: bool, advise: bool) -> tuple[Guarding, Answering]:
         snapshots = None
@@ -220,9 +224,10 @@ class Engine:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        self._transients.end()
+        # What is open here belongs to a step that raised.
+        if self._transients.open:
+            self._transients.end()
         if self._withheld.open:
-            # The step raised.
             self._withheld.give_back()
         if is_initialising(optimizer):
             return None
@@ -232,9 +237,9 @@ class Engine:
                 self.plant.metrics.discard()
             return None
         self.plant.begin(optimizer)
-        closure = has_closure(args, kwargs)
+        closure = (len(args) > 1 or bool(kwargs)) and has_closure(args, kwargs)
         if clocks:
-            self._busy = not self._is_idle()
+            self._busy = not self._agenda.idle()
             # With a closure this step's gradients and losses exist only after it.
             self._late = closure
             if not closure and not self._sense_and_decide():
@@ -269,8 +274,7 @@ class Engine:
     def _end_tick(self) -> None:
         self.plant.tick += 1
         if self._busy:
-            self._senses.arm()
-            self._monitoring.arm()
+            self._agenda.arm()
             self.plant.forget()
         if self._unchecked:
             self._warn_of_unread()
@@ -279,20 +283,6 @@ class Engine:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
         self._withheld.take(optimizer)
         self.plant.end()
-
-    def _is_idle(self) -> bool:
-        """Whether this tick is one between decisions, which must cost next to nothing."""
-        if self._vitals_due():
-            return False
-        return self._senses.idle() and self._monitoring.idle()
-
-    def _vitals_due(self) -> bool:
-        """Whether vitals are recorded at this tick: less often as the run gets long, and always at the same ticks."""
-        every, tick = self._vitals_every, self.plant.tick
-        if not every or tick % every:
-            return False
-        tenths = tick // (10 * every)
-        return tick % (every << max(0, tenths.bit_length() - 1)) == 0
 
     def _sense_and_decide(self, *, silent: bool = False) -> bool:
         """Measure, decide and act; False where a guard keeps the step from being taken."""
@@ -308,6 +298,9 @@ class Engine:
         for text in self._monitoring.missed():
             self.warn(text)
         refuse_half_joined(plant.model, joined=self.joined)
+        for runner in self.runners:
+            runner.contain()
+            self._raise_alarms(runner)
         arrived = self._senses.exchange(silent=silent)
         if arrived and not guards.hear(arrived, late=self._late):
             return False
@@ -315,7 +308,7 @@ class Engine:
             with torch.no_grad():
                 for runner, inputs in self._assembly.inputs:
                     self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
-        if self._vitals_due():
+        if self._agenda.vitals_due():
             vitals = self.vitals()
             if not math.isnan(vitals.homeostasis):
                 self._trace.append(vitals)
@@ -325,6 +318,9 @@ class Engine:
         record = runner.decide(fresh) if fresh else None
         if record is not None:
             self._trace.append(record)
+        self._raise_alarms(runner)
+
+    def _raise_alarms(self, runner: Runner) -> None:
         for alarm in runner.alarms:
             self.warn(alarm.text)
         runner.alarms.clear()
@@ -345,6 +341,10 @@ class Engine:
 
 
 def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep a hook out of a compiled optimizer step."""
-    wrapped: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
-    return wrapped
+    """Keep a hook out of a compiled optimizer step; the compiler's own wrapper, 5 us a call, is for that step alone."""
+    apart: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+
+    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (apart if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+
+    return called

@@ -17,14 +17,15 @@ class Metrics:
     hold the graph alive. Calls between two ticks are averaged into one value a tick; a reader takes the mean
     of the ticks since it last read. Calls before a step that a fused optimizer was told to skip are dropped; where the
     optimizer is not called at all, they are averaged with those of the next step.
+
+    Attributes:
+        heard_of_more: whether there is a metric that is new to whoever has set this to False.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.heard_of_more = False
         self._like = torch.zeros((), device=device, dtype=dtype)
         self._slots: dict[str, _Slot] = {}
-
-    def __len__(self) -> int:
-        return len(self._slots)
 
     @property
     def names(self) -> list[str]:
@@ -37,10 +38,16 @@ class Metrics:
         Raises:
             HomeostatError: `value` is not one number.
         """
-        if isinstance(value, Tensor) and value.numel() != 1:
+        slot = self._slots.get(name) or self._slot(name)
+        if not isinstance(value, Tensor):
+            slot.add(float(value))
+        elif value.numel() != 1:
             msg = f"Metric {name!r} must be one number; got shape {tuple(value.shape)}. Reduce it, e.g. with .mean()."
             raise HomeostatError(msg)
-        self._slot(name).add(value, self._like.dtype)
+        elif value.is_cpu:
+            slot.add(float(cast("float", (value if value.dim() == 0 else value.flatten()[0]).tolist())))
+        else:
+            slot.add(value.detach().reshape(()).to(self._like.dtype, copy=True))
 
     def reader(self, name: str) -> MetricReader:
         """Return a new reader of metric `name`, which need not have been observed yet."""
@@ -101,6 +108,7 @@ class Metrics:
     def _slot(self, name: str) -> _Slot:
         if name not in self._slots:
             self._slots[name] = _Slot()
+            self.heard_of_more = True
         return self._slots[name]
 
 
@@ -157,15 +165,7 @@ class _Slot:
         self.counts.append(0)
         return len(self.counts) - 1
 
-    def add(self, value: Tensor | float, dtype: torch.dtype) -> None:
-        if not isinstance(value, Tensor):
-            value = float(value)
-        elif value.device.type == "cpu":
-            # A 0-d one is not flattened, which would cost more than all else here.
-            flat = value.detach() if value.dim() == 0 else value.detach().flatten()[0]
-            value = float(cast("float", flat.tolist()))
-        else:
-            value = value.detach().reshape(()).to(dtype, copy=True)
+    def add(self, value: Tensor | float) -> None:
         self.pending = value if self.calls == 0 else self.pending + value
         self.calls += 1
 

@@ -42,13 +42,14 @@ class Monitoring:
         """Note metrics that a part cannot do without."""
         self._expected.update(names)
 
-    def idle(self) -> bool:
-        """Whether there is nothing to record at this tick, and no metric that is new."""
-        return len(self._plant.metrics) <= len(self._sensors) and self._senses.idle()
+    @property
+    def wake(self) -> float:
+        """The next tick at which there is something to record."""
+        return self._senses.wake
 
     def begin(self) -> None:
         """Take up new metrics, before the tick is closed, so that a metric's first value is not lost."""
-        if len(self._plant.metrics) > len(self._sensors):
+        if self._plant.metrics.heard_of_more:
             self._take_up(self._plant.metrics.names)
 
     def record(self) -> None:
@@ -96,3 +97,5 @@ class Monitoring:
         for name in names:
             if name not in self._sensors:
                 (self._sensors[name],) = self._senses.add((Loss(metric=name),), self._every)
+        metrics = self._plant.metrics
+        metrics.heard_of_more = any(name not in self._sensors for name in metrics.names)

@@ -40,7 +40,8 @@ class Plant:
         self.tick = 0
         self.faults = 0
         self.stepping = optimizers
-        self.scales: list[Tensor | None] = [None] * len(optimizers)
+        self._unscaled: list[Tensor | None] = [None] * len(optimizers)
+        self.scales = self._unscaled
         self.device = _device_of(model, optimizers)
         # float64 keeps means over long intervals exact; MPS does not have it.
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
@@ -65,13 +66,15 @@ class Plant:
         self.forget()
         self.stepping = (optimizer,)
         scale: Tensor | None = getattr(optimizer, "grad_scale", None)
-        self.scales = [scale if other is optimizer else None for other in self.optimizers]
+        self.scales = self._unscaled
+        if scale is not None:
+            self.scales = [scale if other is optimizer else None for other in self.optimizers]
 
     def end(self) -> None:
         """Note that no step is under way; a fused optimizer has unscaled its gradients in it."""
         self.forget()
         self.stepping = self.optimizers
-        self.scales = [None] * len(self.optimizers)
+        self.scales = self._unscaled
 
     def moves(self, parameter: Tensor) -> bool:
         """Whether the step under way is of the optimizer that holds `parameter`; the clock stands in for none."""
@@ -100,7 +103,8 @@ class Plant:
 
     def forget(self) -> None:
         """Drop what was computed for this tick."""
-        self._cache.clear()
+        if self._cache:
+            self._cache.clear()
 
     def parameters(self) -> list[Tensor]:
         """Every parameter the optimizers hold, in group order."""

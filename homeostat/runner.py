@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, Literal
 
 from homeostat.actuators.actuator import Actuator
+from homeostat.bounds import outside, refuse_outside
 from homeostat.closing import run_all
 from homeostat.damping import Damping
-from homeostat.errors import AttachError, HomeostatError, StateError
+from homeostat.errors import HomeostatError, StateError
 from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
 from homeostat.pace import Pace
@@ -46,7 +47,7 @@ class Runner:
             for actuator in fitted:
                 self.memories += (actuator.init(plant),)
             self.found = self.read()
-            self._refuse_outside()
+            refuse_outside(fitted, self.found)
         except BaseException:
             self.release()
             raise
@@ -90,6 +91,13 @@ class Runner:
         self._decided = tick
         self.pace.heed(tick, None if decision is None else self._positions)
         return record
+
+    def contain(self) -> None:
+        """Put knobs that something else has moved outside their limits back to where they were left: it is a fault."""
+        found = outside(self.loop.actuators, self.read()) if self._hand != "nobody" else []
+        if found:
+            self.delivered = self.write(self.delivered)
+            self._alarm(f"Loop {self.name!r}: {' '.join(found)} Put back; look for what has moved it.")
 
     def override(self, values: tuple[float, ...]) -> None:
         """Set the knobs to `values`, in their own units, and keep them there; the law only watches, and follows them.
@@ -221,17 +229,6 @@ class Runner:
 
     def _kinds(self) -> list[str]:
         return [f"{type(actuator).__name__} ({actuator.scale})" for actuator in self.loop.actuators]
-
-    def _refuse_outside(self) -> None:
-        for actuator, value in zip(self.loop.actuators, self.found, strict=True):
-            # Rounding to the knob's type may put it a last bit beyond.
-            slack = 1e-6 * max(abs(actuator.low), abs(actuator.high))
-            if not actuator.low - slack <= value <= actuator.high + slack:
-                msg = (
-                    f"{type(actuator).__name__} must stand within its limits when a loop attaches; got {value:g} "
-                    f"outside [{actuator.low:g}, {actuator.high:g}]. Start it inside, or widen the limits."
-                )
-                raise AttachError(msg)
 
     def _ticks_since(self, tick: int | None) -> int:
         return self.loop.every if tick is None else max(1, self._plant.tick - tick)

@@ -22,6 +22,7 @@ from homeostat.state import from_data, to_data
 
 # Taken in one step, read in the next.
 _OF_UPDATES: tuple[Phase, ...] = ("proposals", "updates")
+_EARLY: tuple[Phase, ...] = (*_OF_UPDATES, "activations")
 
 
 class Sensor:
@@ -90,7 +91,7 @@ class Senses:
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
         self._flights: deque[_Flight] = deque()
-        self._wake = 0
+        self._wake: float = 0
         self._absent = torch.zeros((), dtype=plant.dtype, device=plant.device)
 
     def add(self, observers: Sequence[Observer], every: int, pace: Pace | None = None) -> tuple[int, ...]:
@@ -122,13 +123,14 @@ class Senses:
         """Before a forward pass: ready the activation sensors that are due at this tick."""
         tick = self._plant.tick
         self._prepare(self._activations, tick)
-        # What is due at a tick may have to be prepared and measured in the step of the one before.
-        due = [-(-tick // every) * every for every in {sensor.pace.every for sensor in self._sensors}]
-        self._wake = min((max(t - 1, tick) for t in due), default=tick)
+        due = [(-(-tick // s.pace.every) * s.pace.every, s.observer.phase) for s in self._sensors]
+        # What a step does, and activations, are prepared in the step before.
+        self._wake = min((max(t - (phase in _EARLY), tick) for t, phase in due), default=math.inf)
 
-    def idle(self) -> bool:
-        """Whether nothing is to be measured, prepared or handed out at this tick, so that it may be passed over."""
-        return self._plant.tick < self._wake and not self._flights
+    @property
+    def wake(self) -> float:
+        """The next tick at which something is to be measured, prepared or handed out; those before pass it over."""
+        return min(self._wake, self._flights[0].arrives) if self._flights else self._wake
 
     def before_step(self) -> None:
         """Before a step changes the weights: ready the update sensors that are due at the next tick."""

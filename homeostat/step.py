@@ -30,6 +30,8 @@ def is_initialising(optimizer: Optimizer) -> bool:
     """
     for group in optimizer.param_groups:
         rate = group.get("lr", 0.0)
+        if type(rate) is float and rate:
+            return False
         if (isinstance(rate, Tensor) and rate.device.type != "cpu") or float(rate) != 0.0:
             return False
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

@@ -17,32 +17,34 @@ class Transients:
     Args:
         plant: what they act on.
         pairs: actuators and their memories, in any order.
+
+    Attributes:
+        open: whether a step is under way.
     """
 
     def __init__(self, plant: Plant, pairs: Sequence[tuple[Actuator, Any]]) -> None:
         ordered = sorted((pair for pair in pairs if pair[0].transient), key=lambda pair: pair[0].order)
         self._plant = plant
         self._before = [partial(actuator.before_step, plant, memory) for actuator, memory in ordered]
-        self._after = [partial(actuator.after_step, plant, memory) for actuator, memory in reversed(ordered)]
-        self._open = False
+        self._after = [
+            partial(actuator.after_step, plant, memory)
+            for actuator, memory in reversed(ordered)
+            if type(actuator).after_step is not Actuator.after_step
+        ]
+        self.open = False
         self._in_closure = False
-
-    @property
-    def open(self) -> bool:
-        """Whether a step is under way."""
-        return self._open
 
     def begin(self) -> None:
         """Put them in place for the step that the plant has begun."""
-        self._open = True
+        self.open = True
         for before in self._before:
             before()
 
     def end(self) -> bool:
         """Undo or complete what they did; False where no step was under way, or it was ended already."""
-        if not self._open:
+        if not self.open:
             return False
-        self._open = self._in_closure = False
+        self.open = self._in_closure = False
         try:
             run_all(self._after)
         finally:

@@ -15,7 +15,8 @@ from torch.optim import SGD
 
 from homeostat import AttachError, CoupledLoop, Homeostat, Loop, Profile
 from homeostat import nn as hnn
-from homeostat.actuators import Dial, Dropout
+from homeostat.actuators import ClipNorm, Dial, Dropout
+from homeostat.bounds import outside
 from homeostat.laws import PID, Hold, MatrixPI, Schedule
 from homeostat.laws.law import Decision, Input, Law
 from homeostat.observers import GradientNorm, Loss
@@ -233,3 +234,54 @@ def test_a_knob_outside_its_limits_is_refused_rather_than_moved():
     with pytest.raises(AttachError, match=r"got 0.4 outside \[0, 0.3\]. Start it inside"):
         Homeostat([loop]).attach(model, optimizer)
     assert model[1].p == 0.4
+
+
+@pytest.mark.parametrize("wrong", [9.0, 0.1])
+def test_a_knob_that_is_found_outside_its_limits_is_put_back_to_where_it_was_left(wrong):
+    r, p = runner(course(2.0), every=1)
+    r.decide({0: 1.0})
+    p.model["knob"].set(wrong)
+    r.contain()
+    assert r.read() == r.delivered == (2.0,)
+    assert "Loop 'r': Dial must stand within its limits; got" in r.alarms[0].text
+    # The law does not hear of it.
+    assert r.decide({0: 1.0}).limits == ()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_knob_that_is_no_number_stands_outside(number):
+    assert outside((knob(),), (number,)) == [f"Dial must stand within its limits; got {number:g} outside [0.5, 4]."]
+
+
+@pytest.mark.parametrize("inside", [0.5, 1.7, 4.0])
+def test_a_knob_that_something_else_moves_within_its_limits_is_left_there(inside):
+    r, p = runner(Hold(), every=1)
+    r.decide({0: 1.0})
+    p.model["knob"].set(inside)
+    r.contain()
+    assert r.read() == (pytest.approx(inside),)
+    assert not r.alarms
+
+
+def test_a_knob_outside_its_limits_is_left_there_by_a_controller_that_only_advises():
+    p = plant()
+    r = Runner(Loop(Loss(), Hold(), knob(), every=1).coupled(), "r", p, advise=True)
+    p.model["knob"].set(9.0)
+    r.contain()
+    assert r.read() == (9.0,)
+
+
+def test_dropout_that_got_stuck_is_put_back_within_a_training_run_though_its_loop_never_decides():
+    model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.1), nn.Linear(4, 1))
+    optimizer = SGD(model.parameters(), lr=0.1)
+    loops = [Loop(Loss(metric="absent"), Hold(), Dropout(), every=5), Loop(GradientNorm(), Hold(), ClipNorm(), every=5)]
+    homeostat = Homeostat(loops).attach(model, optimizer)
+    with pytest.warns(match="Dropout must stand within its limits; got 0.95 outside"):
+        for step in range(8):
+            if step == 2:
+                model[1].p = 0.95
+            optimizer.zero_grad()
+            model(torch.ones(3, 2)).sum().backward()
+            optimizer.step()
+    assert model[1].p == 0.1
+    assert any("Put back" in event.text for event in homeostat.trace.events)

@@ -35,12 +35,24 @@ class Lots:
         self.quiet = 0
         self._coming: deque[tuple[int, Landing]] = deque()
         self._faults = 0
+        # No step before this one is inspected.
+        self._next = 0
 
     def due(self, tick: int, lot: int, calm: int) -> bool:
         """Whether the step of this tick is to be inspected."""
+        if tick < self._next:
+            return False
         while self._coming and self._coming[0][0] <= tick:
             self._count(near=self._coming.popleft()[1].tolist())
-        return self.quiet < calm or tick % lot == 0
+        if self.quiet < calm or tick % lot == 0:
+            return True
+        if not self._coming:
+            self._next = tick - tick % lot + lot
+        return False
+
+    def passes(self, tick: int, faults: int) -> bool:
+        """Whether it is known already that the step of this tick is not inspected; `faults` as in `hear`."""
+        return tick < self._next and faults == self._faults
 
     def note(self, tick: int, near: Tensor) -> None:
         """Take in whether the step of this tick came near the limit, shape ()."""
@@ -54,7 +66,7 @@ class Lots:
         """Inspect every step again if guards have found a fault since; says so. `faults` is their number so far."""
         if faults == self._faults:
             return False
-        self._faults, self.quiet = faults, 0
+        self._faults, self.quiet, self._next = faults, 0, 0
         self._coming.clear()
         return True
 
@@ -64,7 +76,7 @@ class Lots:
 
     def load(self, saved: list[Any], faults: int) -> None:
         """Continue from what `save` returned, in a run that now counts so many faults."""
-        self._faults = faults
+        self._faults, self._next = faults, 0
         self.quiet, coming = saved
         self._coming = deque((tick, Landing(torch.tensor(near))) for tick, near in coming)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -15,25 +15,17 @@ from homeostat.plant import Plant, estimates_rate
 Group = dict[str, Any]
 
 
-class _Change(NamedTuple):
-    """One entry of a group that was replaced for the length of a step."""
-
-    group: Group
-    key: str
-    original: Any
-    scaled: Any
-
-
 class _Factor:
     """The knob, the places of the groups (None for all), and what must be put back after the step under way."""
 
     def __init__(self, places: frozenset[tuple[int, int]] | None) -> None:
         self.value = 1.0
         self.places = places
-        self.changes: list[_Change] = []
+        # One entry each of a group, replaced for the length of a step: group, key, original, scaled.
+        self.changes: list[tuple[Group, str, Any, Any]] = []
 
     def replace(self, group: Group, key: str, scaled: Any) -> None:
-        self.changes.append(_Change(group, key, group[key], scaled))
+        self.changes.append((group, key, group[key], scaled))
         group[key] = scaled
 
 
@@ -99,22 +91,25 @@ class LearningRate(Actuator):
 
     def before_step(self, plant: Plant, memory: _Factor) -> None:
         """Put the scaled rates in place."""
-        self.after_step(plant, memory)
+        if memory.changes:
+            self.after_step(plant, memory)
         if memory.value == 1.0:
             return
-        scaled: dict[int, Any] = {}
-        for place, group in zip(plant.places(), plant.groups, strict=True):
-            optimizer = plant.optimizers[place[0]]
-            if optimizer not in plant.stepping or (memory.places is not None and place not in memory.places):
-                continue
-            rate = group["lr"]
-            # One tensor may serve every group: one new tensor then serves them all.
-            key = id(rate)
-            if key not in scaled:
-                scaled[key] = rate.detach() * memory.value if isinstance(rate, Tensor) else rate * memory.value
-            memory.replace(group, "lr", scaled[key])
-            if self.decay == "fixed" and _is_decoupled(optimizer, group):
-                memory.replace(group, "weight_decay", group["weight_decay"] / memory.value)
+        tensors: dict[int, Tensor] = {}
+        for i, optimizer in enumerate(plant.optimizers):
+            for j, group in enumerate(optimizer.param_groups if optimizer in plant.stepping else ()):
+                if memory.places is not None and (i, j) not in memory.places:
+                    continue
+                rate = group["lr"]
+                if type(rate) is not float and isinstance(rate, Tensor):
+                    # One tensor may serve every group: one new tensor then serves them all.
+                    if id(rate) not in tensors:
+                        tensors[id(rate)] = rate.detach() * memory.value
+                    memory.replace(group, "lr", tensors[id(rate)])
+                else:
+                    memory.replace(group, "lr", rate * memory.value)
+                if self.decay == "fixed" and _is_decoupled(optimizer, group):
+                    memory.replace(group, "weight_decay", group["weight_decay"] / memory.value)
 
     def after_step(self, plant: Plant, memory: _Factor) -> None:
         """Put the schedule's rates back, unless the step itself set another."""

@@ -26,6 +26,33 @@ class Bounds(NamedTuple):
         return Bounds(2 * self.rate, 2 * self.decay, self.tensors)
 
 
+class Rule(NamedTuple):
+    """What an optimizer's settings for a group say of its steps: the bounds follow from them.
+
+    Attributes:
+        rate: the learning rate.
+        decay: the weight decay.
+        betas: of Adam.
+        tensors: parameters of the group.
+    """
+
+    rate: float
+    decay: float
+    betas: tuple[float, float]
+    tensors: int
+
+    def covers(self, group: dict[str, Any]) -> bool:
+        """Whether a group's steps are now bounded by what twice the rate bounds."""
+        rate = group["lr"]
+        return (
+            type(rate) is float
+            and rate <= 2 * self.rate
+            and group["weight_decay"] <= self.decay
+            and group["betas"] == self.betas
+            and len(group["params"]) == self.tensors
+        )
+
+
 class _Sent(NamedTuple):
     """Norms on their way to the host."""
 
@@ -58,6 +85,7 @@ class Sizes:
         self._granted = self._left = 0
         self._limit = 1.0
         self._bounds = Bounds(0.0, 0.0, 0)
+        self._rule = Rule(0.0, 0.0, (0.0, 0.0), 0)
 
     def refresh(self, tensors: list[Tensor]) -> None:
         """Take in what was sent, and send anew, if it is time."""
@@ -82,16 +110,20 @@ class Sizes:
             self._since_sent = self._since_sent.after(limit, bounds, steps)
             self._steps += steps
 
-    def grant(self, steps: int, limit: float, bounds: Bounds) -> None:
-        """Let the next steps pass without a look, as long as they keep within `bounds`; each is limited to `limit`."""
-        self._granted, self._left, self._limit, self._bounds = steps, steps, limit, bounds
+    def grant(self, steps: int, limit: float, bounds: Bounds, rule: Rule) -> None:
+        """Let the next steps pass without a look, each limited to `limit`, as long as they keep to the rule.
 
-    def passes(self, limit: float, bounds: Bounds) -> bool:
-        """Whether this step is granted, as one that is limited to `limit` and keeps within `bounds`."""
-        if self._left == 0 or limit != self._limit:
-            return False
-        granted = self._bounds
-        if bounds.rate > granted.rate or bounds.decay > granted.decay or bounds.tensors != granted.tensors:
+        Args:
+            steps: how many.
+            limit: of each.
+            bounds: of each, at twice the rate of the rule.
+            rule: the optimizer's settings now.
+        """
+        self._granted, self._left, self._limit, self._bounds, self._rule = steps, steps, limit, bounds, rule
+
+    def passes(self, limit: float, group: dict[str, Any]) -> bool:
+        """Whether this step is granted, limited to `limit`, with the settings of the optimizer as they are."""
+        if self._left == 0 or limit != self._limit or not self._rule.covers(group):
             return False
         self._left -= 1
         return True
@@ -108,14 +140,16 @@ class Sizes:
         place = {p: i for i, p in enumerate(parameters)}
         known = [[place[t], size] for t, size in self.known.items()]
         sent = None if self._sent is None else [[place[t] for t in self._sent.tensors], self._sent.norms.tolist()]
-        grant = [self._granted, self._left, self._limit, list(self._bounds)]
+        grant = [self._granted, self._left, self._limit, list(self._bounds), list(self._rule)]
         return [known, list(self.since), sent, list(self._since_sent), self._steps, grant]
 
     def load(self, parameters: list[Tensor], saved: list[Any]) -> None:
         """Continue from what `save` returned."""
-        known, since, sent, since_sent, self._steps, (self._granted, self._left, self._limit, bounds) = saved
+        known, since, sent, since_sent, self._steps, (self._granted, self._left, self._limit, *told) = saved
         self._know({parameters[i]: size for i, size in known})
+        bounds, (rate, decay, betas, tensors) = told
         self.since, self._since_sent, self._bounds = Drift(*since), Drift(*since_sent), Bounds(*bounds)
+        self._rule = Rule(rate, decay, tuple(betas), tensors)
         self._sent = None
         if sent is not None:
             # In float64, which holds every float32.

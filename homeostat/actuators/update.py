@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from homeostat.actuators.limit import NEAR, LimitActuator
 from homeostat.actuators.lots import Lots
-from homeostat.actuators.sizes import Bounds, Sizes
+from homeostat.actuators.sizes import Bounds, Rule, Sizes
 from homeostat.errors import AttachError
 from homeostat.norms import at_hand, each_norm, local, part_of
 from homeostat.plant import Plant, estimates_rate
@@ -25,18 +25,19 @@ GRANTED = 50
 class _Coming(NamedTuple):
     """A group's coming update."""
 
+    group: dict[str, Any]
     moving: list[Tensor]
     bounds: Bounds
     sizes: Sizes
 
     @classmethod
-    def of(cls, parameters: list[Tensor], bounds: Bounds, sizes: Sizes) -> Self:
+    def of(cls, group: dict[str, Any], bounds: Bounds, sizes: Sizes) -> Self:
         """Look at a group: which tensors will move, and how large they are, as far as that is known."""
-        trained = [p for p in parameters if p.requires_grad and p.numel()]
+        trained = [p for p in group["params"] if p.requires_grad and p.numel()]
         sizes.end_grant()
         if bounds.rate < math.inf and trained:
             sizes.refresh(trained)
-        return cls([p for p in trained if p.grad is not None], bounds, sizes)
+        return cls(group, [p for p in trained if p.grad is not None], bounds, sizes)
 
     def beyond(self, limit: float, floor: float) -> list[Tensor]:
         """Return the tensors whose update cannot be told to stay within `limit`."""
@@ -54,7 +55,9 @@ class _Coming(NamedTuple):
         if self.bounds.rate == math.inf or not sizes.known or not sizes.knows(self.moving):
             return
         if sizes.since.after(cut, twice, GRANTED).keeps(*sizes.span, twice, limit, floor):
-            sizes.grant(GRANTED, cut, twice)
+            group = self.group
+            rule = Rule(group["lr"], group["weight_decay"], tuple(group["betas"]), self.bounds.tensors)
+            sizes.grant(GRANTED, cut, twice, rule)
 
     def _keeps(self, size: float | None, limit: float, floor: float) -> bool:
         return size is not None and self.sizes.since.keeps(size, size, self.bounds, limit, floor)
@@ -172,15 +175,21 @@ class UpdateLimit(LimitActuator):
             memory.before = []
             memory.sizes.clear()
             return
-        inspects = memory.lots.due(plant.tick, self.lot, self.calm)
+        cut = self._cut(memory)
         coming = []
         for i, optimizer in enumerate(plant.optimizers):
             if optimizer not in plant.stepping:
                 continue
             for j, group in enumerate(optimizer.param_groups):
-                bounds, sizes = self._bounds(optimizer, group), memory.sizes[i, j]
-                if not self._passes(memory, bounds, sizes, inspects=inspects):
-                    coming.append(_Coming.of(group["params"], bounds, sizes))
+                sizes = memory.sizes[i, j]
+                if not memory.watch and sizes.passes(cut, group):
+                    continue
+                bounds = self._bounds(optimizer, group)
+                if memory.lots.due(plant.tick, self.lot, self.calm):
+                    coming.append(_Coming.of(group, bounds, sizes))
+                else:
+                    sizes.end_grant()
+                    sizes.step(cut, bounds)
         if coming:
             self._look(memory, coming)
 
@@ -222,16 +231,6 @@ class UpdateLimit(LimitActuator):
         memory.sizes.clear()
         for (optimizer, number), size in sizes:
             memory.sizes[optimizer, number].load(_group(plant, (optimizer, number))["params"], size)
-
-    def _passes(self, memory: _Memory, bounds: Bounds, sizes: Sizes, *, inspects: bool) -> bool:
-        """Whether the group's step is granted, or one between two inspections."""
-        cut = self._cut(memory)
-        if not memory.watch and sizes.passes(cut, bounds):
-            return True
-        if not inspects:
-            sizes.end_grant()
-            sizes.step(cut, bounds)
-        return not inspects
 
     def _look(self, memory: _Memory, coming: list[_Coming]) -> None:
         """Copy the suspects among what is coming; where there are none, grant steps."""

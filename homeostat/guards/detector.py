@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from homeostat.laws.law import bounded
 from homeostat.part import Part
@@ -33,7 +33,12 @@ class Detector(Part):
 
     As with a law, the state is data apart from the detector: a (named) tuple of floats, integers, booleans, strings
     and None, which `update` takes and returns. What is known of the normal level is learned from normal readings only.
+
+    Attributes:
+        learns: whether normal readings change the state; if not, one within the screen need never be looked at.
     """
+
+    learns: ClassVar[bool] = True
 
     @abstractmethod
     def init(self) -> Any:

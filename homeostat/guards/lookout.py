@@ -13,6 +13,7 @@ from homeostat.state import from_data, to_data
 
 # Weight of a new reading in the usual gradient norm: the last 16 or so count.
 _NEW = 1 / 16
+_NEVER = 1 << 62
 
 
 class Lookout:
@@ -45,7 +46,7 @@ class Lookout:
         elapsed = self.guard.every if self._last is None else max(1, tick - self._last)
         finding, self._state = self.guard.detector.update(self._state, reading, elapsed)
         self._last = tick
-        self.due = tick + (1 if tick < self.guard.young else self.guard.every)
+        self.due = tick + (1 if tick < self.guard.young else self.guard.every) if self.guard.detector.learns else _NEVER
         self.screen = self.guard.detector.screen(self._state)
         if finding.faulty:
             return finding

@@ -41,9 +41,9 @@ LEVELS = (
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
-    ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping"),
+    ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping", "homeostat.bounds"),
     ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
-    ("homeostat.assembly", "homeostat.guarding"),
+    ("homeostat.assembly", "homeostat.guarding", "homeostat.agenda"),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
     ("homeostat.recipes",),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from homeostat.guards.detector import FINITE, Detector, Finding
 
 
 class NonFinite(Detector):
     """Finds readings that are not finite: the loss or gradient of a step that would destroy the weights."""
+
+    learns: ClassVar[bool] = False
 
     def init(self) -> tuple[()]:
         """Return the empty state."""

@@ -1,0 +1,46 @@
+"""Which ticks there is something to do at; the others must cost next to nothing."""
+
+from __future__ import annotations
+
+import math
+
+from homeostat.monitoring import Monitoring
+from homeostat.plant import Plant
+from homeostat.sensing import Senses
+
+
+class Agenda:
+    """The next tick at which something is measured, prepared, decided or recorded.
+
+    Args:
+        plant: whose ticks.
+        senses: what loops and guards measure.
+        monitoring: what is recorded of the observed metrics.
+        vitals_every: ticks between two records of the vitals, in the first 20 of them; later a twentieth to a tenth of
+            the run so far. 0 for none.
+    """
+
+    def __init__(self, plant: Plant, senses: Senses, monitoring: Monitoring, vitals_every: int) -> None:
+        self._plant, self._senses, self._monitoring = plant, senses, monitoring
+        self._vitals_every = vitals_every
+        self._next = 0.0
+
+    def arm(self) -> None:
+        """Ready what is due at this tick, before its forward pass, and note when there is something to do next."""
+        self._senses.arm()
+        self._monitoring.arm()
+        every = self._vitals_every
+        vitals = -(-self._plant.tick // every) * every if every else math.inf
+        self._next = min(self._senses.wake, self._monitoring.wake, vitals)
+
+    def idle(self) -> bool:
+        """Whether this tick may be passed over."""
+        return self._plant.tick < self._next and not self._plant.metrics.heard_of_more
+
+    def vitals_due(self) -> bool:
+        """Whether vitals are recorded at this tick: less often as the run gets long, and always at the same ticks."""
+        every, tick = self._vitals_every, self._plant.tick
+        if not every or tick % every:
+            return False
+        tenths = tick // (10 * every)
+        return tick % (every << max(0, tenths.bit_length() - 1)) == 0
