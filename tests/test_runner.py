@@ -271,17 +271,21 @@ def test_a_knob_outside_its_limits_is_left_there_by_a_controller_that_only_advis
     assert r.read() == (9.0,)
 
 
-def test_dropout_that_got_stuck_is_put_back_within_a_training_run_though_its_loop_never_decides():
+def with_stuck_dropout(model: nn.Sequential, optimizer: SGD) -> None:
+    for step in range(8):
+        if step == 2:
+            model[1].p = 0.95
+        optimizer.zero_grad()
+        model(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+
+
+def test_dropout_that_got_stuck_is_put_back_in_a_training_run_though_its_loop_never_decides():
     model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.1), nn.Linear(4, 1))
     optimizer = SGD(model.parameters(), lr=0.1)
     loops = [Loop(Loss(metric="absent"), Hold(), Dropout(), every=5), Loop(GradientNorm(), Hold(), ClipNorm(), every=5)]
     homeostat = Homeostat(loops).attach(model, optimizer)
     with pytest.warns(match="Dropout must stand within its limits; got 0.95 outside"):
-        for step in range(8):
-            if step == 2:
-                model[1].p = 0.95
-            optimizer.zero_grad()
-            model(torch.ones(3, 2)).sum().backward()
-            optimizer.step()
+        with_stuck_dropout(model, optimizer)
     assert model[1].p == 0.1
     assert any("Put back" in event.text for event in homeostat.trace.events)
