@@ -1,10 +1,11 @@
 """Whether `steady` helps loops it was not made for: from a good learning rate, and from 100 times off either way.
 
-    python benchmarks/attach_anywhere.py [--constant] [--workers N]
+    python benchmarks/attach_anywhere.py [--constant] [--again] [--workers N]
 
 A grid finds the best rate of each loop without `homeostat`, on a seed that is not reported. Then every loop runs
 without and with the recipe, all else equal, from that rate, a hundredth and a hundred times of it. The rates fall
-along a cosine in both; with --constant they stay, and the recipe is told the length of the run instead.
+along a cosine in both; with --constant they stay, and the recipe is told the length of the run instead. With --again
+the grid and the runs without are taken from the results that are there, since a new recipe does not change them.
 """
 
 from __future__ import annotations
@@ -79,16 +80,33 @@ def best_rates(pool: ProcessPoolExecutor, annealed: bool) -> dict[tuple[str, str
     return {key: rate for key, (_, rate) in best.items()}
 
 
-def compare(pool: ProcessPoolExecutor, rates: dict[tuple[str, str], float], annealed: bool) -> list[Row]:
-    """Run everything without and with the recipe."""
-    rows = []
-    for (task, optimizer), rate in rates.items():
-        for start, scale in SCALES.items():
-            runs = [Run(optimizer, rate * scale, seed, STEPS, annealed) for seed in SEEDS]
-            results = list(pool.map(measure, [Case(task, run, steady) for steady in (False, True) for run in runs]))
-            rows.append(Row(task, optimizer, start, rate * scale, results[: len(SEEDS)], results[len(SEEDS) :]))
-            sys.stderr.write(line(rows[-1]) + "\n")
-    return rows
+def outset(pool: ProcessPoolExecutor, annealed: bool) -> list[Row]:
+    """Run everything without the recipe."""
+    return [
+        Row(
+            task, optimizer, start, rate * scale, train(pool, task, optimizer, rate * scale, annealed, steady=False), []
+        )
+        for (task, optimizer), rate in best_rates(pool, annealed).items()
+        for start, scale in SCALES.items()
+    ]
+
+
+def compare(pool: ProcessPoolExecutor, rows: list[Row], annealed: bool) -> list[Row]:
+    """Run everything with the recipe."""
+    compared = []
+    for row in rows:
+        steady = train(pool, row.task, row.optimizer, row.rate, annealed, steady=True)
+        compared.append(row._replace(steady=steady))
+        sys.stderr.write(line(compared[-1]) + "\n")
+    return compared
+
+
+def train(
+    pool: ProcessPoolExecutor, task: str, optimizer: str, rate: float, annealed: bool, *, steady: bool
+) -> list[float]:
+    """Train on every seed."""
+    runs = [Run(optimizer, rate, seed, STEPS, annealed) for seed in SEEDS]
+    return list(pool.map(measure, [Case(task, run, steady) for run in runs]))
 
 
 def cell(values: list[float]) -> str:
@@ -111,12 +129,16 @@ def main() -> None:
     """Measure, print the table, and keep it with the raw results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--constant", action="store_true", help="no schedule in the loops")
+    parser.add_argument("--again", action="store_true", help="keep what was run without the recipe")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time, one core each")
     arguments = parser.parse_args()
     annealed = not arguments.constant
     started = time.monotonic()
+    name = "attach_anywhere" if annealed else "attach_anywhere_constant"
+    raw_path = RESULTS / f"{name}.json"
     with ProcessPoolExecutor(arguments.workers) as pool:
-        rows = compare(pool, best_rates(pool, annealed), annealed)
+        known = [Row(**row) for row in json.loads(raw_path.read_text("utf-8"))["rows"]] if arguments.again else None
+        rows = compare(pool, known or outset(pool, annealed), annealed)
     table = [
         f"| {STEPS} steps, mean (range) of {len(SEEDS)} seeds | optimizer | start | rate | without | steady |",
         "|---|---|---|---|---|---|",
@@ -131,10 +153,9 @@ def main() -> None:
         "recipe": Homeostat.from_recipe("steady").recipe.model_dump(mode="json"),
     }
     RESULTS.mkdir(exist_ok=True)
-    name = "attach_anywhere" if annealed else "attach_anywhere_constant"
     (RESULTS / f"{name}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
     raw = {**facts, "rows": [row._asdict() for row in rows]}
-    (RESULTS / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    raw_path.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(table) + "\n")
 
 
