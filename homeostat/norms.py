@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,15 +19,15 @@ def each_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the 2-norm of every tensor, shape (len(tensors),), in float32 or float64.
 
     Half-precision tensors are summed in float32: their squares overflow at 65504. A `DTensor`'s norm is that of the
-    whole, and equal on every rank: the shards' norms are joined by one collective.
+    whole, and equal on every rank: the shards' norms are joined by one collective for all that are laid out alike.
     """
     dtypes = {t.dtype for t in tensors}
     if {t.layout for t in tensors} != {torch.strided} or any(dtype.is_complex for dtype in dtypes):
         tensors = [_dense(t) for t in tensors]
     wide = torch.float64 if dtypes & {torch.float64, torch.complex128} else torch.float32
+    if any(map(is_sharded, tensors)):
+        return _whole(tensors, wide)
     norms = list(torch._foreach_norm(list(tensors), 2, dtype=wide))
-    if any(map(is_sharded, norms)):
-        return _whole(norms)
     if len({n.device for n in norms}) > 1:
         norms = [n.to(norms[0].device) for n in norms]
     return torch.stack(norms)
@@ -105,16 +105,27 @@ def share_of(whole: Tensor, like: Tensor) -> Tensor:
     return everywhere.redistribute(mesh, placements).to_local()
 
 
-def _whole(norms: list[Tensor]) -> Tensor:
-    """Join the shards' norms, by one collective for all that are laid out alike."""
-    alike: defaultdict[Any, list[int]] = defaultdict(list)
-    for i, norm in enumerate(norms):
-        alike[(norm.device_mesh, norm.placements) if is_sharded(norm) else None].append(i)  # type: ignore[attr-defined]
-    for places in alike.values():
+def _whole(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return the norms of whole tensors, some of them sharded."""
+    norms = list(tensors)
+    # One foreach call takes tensors of one mesh, or such as are on none.
+    for places in _alike(tensors, lambda tensor: tensor.device_mesh):
+        found = torch._foreach_norm([tensors[i] for i in places], 2, dtype=dtype)
+        for i, norm in zip(places, found, strict=True):
+            norms[i] = norm
+    for places in _alike(norms, lambda norm: (norm.device_mesh, norm.placements)):
         stacked = torch.stack([norms[i] for i in places])
         for i, norm in zip(places, gathered(stacked).unbind(), strict=True):
             norms[i] = norm
     return torch.stack(norms)
+
+
+def _alike(tensors: Sequence[Tensor], layout: Callable[[DTensor], Hashable]) -> list[list[int]]:
+    """Return the places of the tensors of each layout; those that are not sharded are alike."""
+    places: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for i, tensor in enumerate(tensors):
+        places[layout(cast("DTensor", tensor)) if is_sharded(tensor) else None].append(i)
+    return list(places.values())
 
 
 def at_hand(values: Tensor) -> list[Any] | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from homeostat.errors import AttachError
+from homeostat.norms import gathered
 from homeostat.observers.observer import Observer, Phase
 from homeostat.plant import Plant
 from homeostat.watch import is_compiled
@@ -100,6 +101,6 @@ def _listener(ears: _Ears, name: str) -> Callable[[nn.Module, Any, Tensor], None
         if module.training and name not in ears.heard and output.numel():
             units = 1 if output.ndim >= 4 else output.ndim - 1
             alive = (output.detach() > 0).transpose(0, units).flatten(1).any(1)
-            ears.heard[name] = (~alive).sum(), len(alive)
+            ears.heard[name] = gathered((~alive).sum()), len(alive)
 
     return listen

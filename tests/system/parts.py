@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homeostat import Loop
+from homeostat import CoupledLoop, Loop
 from homeostat.actuators import (
     AttentionWindow,
     ClipNorm,
@@ -20,10 +20,12 @@ from homeostat.actuators import (
     RotationRetraction,
     UpdateLimit,
 )
-from homeostat.laws import PID, Hold
+from homeostat.laws import PID, Hold, MatrixPI
+from homeostat.loop import AnyLoop
 from homeostat.norms import gathered
 from homeostat.observers import (
     AttentionReach,
+    DeadUnits,
     EffectiveRank,
     GeneralizationGap,
     GradientNorm,
@@ -31,6 +33,7 @@ from homeostat.observers import (
     LossPeak,
     LossTrend,
     OrthogonalityDrift,
+    ParameterNorm,
     ProposedUpdateRatio,
     RunningVariance,
     UpdateRatio,
@@ -47,7 +50,7 @@ def _loop(observer: Any, gain: float, actuator: Any, setpoint: float, name: str)
     return Loop(observer, law, actuator, setpoint=setpoint, every=2, name=name)
 
 
-def loops() -> list[Loop]:
+def loops() -> list[AnyLoop]:
     """Every knob moves, but for those of the sampled readings."""
     return [
         _loop(Loss(), 0.05, LearningRate(low=0.01, high=100.0), 2.0, "loss"),
@@ -65,7 +68,14 @@ def loops() -> list[Loop]:
             0.05,
             "retraction",
         ),
-        _loop(GeneralizationGap(), 0.1, Dial(dials="loss_weight", low=0.01, high=10), 0.1, "gap"),
+        CoupledLoop(
+            observers=(GeneralizationGap(), DeadUnits(), ParameterNorm()),
+            law=MatrixPI(gain=((0.1, 1.0, 0.1),), integral=((0.005, 0.05, 0.005),), tracking_time=20.0),
+            actuators=(Dial(dials="loss_weight", low=0.01, high=10),),
+            setpoints=(0.1, 0.0, 5.0),
+            every=2,
+            name="gap_units_norm",
+        ),
         _loop(LossTrend(window=3), 1.0, RotaryBase(low=10, high=1e6), 0.0, "trend"),
     ]
 
@@ -76,12 +86,16 @@ def run(training: Training) -> dict[str, Any]:
     training.run(STEPS)
     trace = homeostat.trace
     seen = {
-        "readings": {name: trace.loop(name)["reading.0"].tolist() for name in trace.loops},
+        "readings": {name: _readings(trace.loop(name)) for name in trace.loops},
         "knobs": {name: trace.loop(name)["delivered.0"].tolist() for name in trace.loops},
         "weights": {name: _numbers(p) for name, p in training.model.named_parameters()},
     }
     homeostat.detach()
     return seen
+
+
+def _readings(columns: dict[str, Any]) -> list[float]:
+    return [reading for name, column in columns.items() if name.startswith("reading.") for reading in column.tolist()]
 
 
 @torch.no_grad()

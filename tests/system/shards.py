@@ -12,13 +12,16 @@ from torch import nn
 from torch.distributed import checkpoint
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from homeostat import DivergenceError, Homeostat, Loop
 from homeostat.actuators import LearningRate
 from homeostat.laws import Hold
-from homeostat.observers import Loss
+from homeostat.observers import DeadUnits, Loss, ParameterNorm
+from homeostat.plant import Plant
 from tests.system import parts
 from tests.system.processes import serve
 from tests.system.small_net import Net, loops
@@ -68,6 +71,58 @@ def every_part() -> dict[str, Any]:
     return parts.run(Training(lambda model: adamw(fully_shard(model, mesh=mesh))))
 
 
+def norms() -> dict[str, list[float]]:
+    """The greatest norm of a parameter of the whole model and of its shards, for several layouts."""
+    seen = {}
+    for layout, part in {"uneven": "first", "on one rank": "last", "partly sharded": "last"}.items():
+        model = Net()
+        with torch.no_grad():
+            model.get_parameter(f"{part}.weight").mul_(100.0)
+        found = [_norm(model)]
+        plain = {model.first.bias, model.last.weight} if layout == "partly sharded" else None
+        fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)), ignored_params=plain)
+        seen[layout] = [*found, _norm(model)]
+    return seen
+
+
+def _norm(model: nn.Module) -> float:
+    return ParameterNorm().observe(Plant(model, (AdamW(model.parameters()),)), None).item()
+
+
+def dead() -> dict[str, float]:
+    """The share of dead units that this rank reads, with the layers spread over the ranks or not."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    rows, wise = Shard(0), RowwiseParallel()
+    plans: dict[str, dict[str, ParallelStyle]] = {
+        "units over ranks": {"0": ColwiseParallel(), "2": wise},
+        "units of a DTensor": {"0": ColwiseParallel(use_local_output=False), "2": wise},
+        "rows of a DTensor": {
+            "0": ColwiseParallel(output_layouts=rows, use_local_output=False),
+            "2": RowwiseParallel(input_layouts=rows),
+        },
+    }
+    seen = {layout: _dead(parallelize_module(_rectified(), mesh, plan)) for layout, plan in plans.items()}
+    return {**seen, "whole": _dead(_rectified()), "shards": _dead(fully_shard(_rectified(), mesh=mesh))}
+
+
+def _rectified() -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+    # Far down, so that most units are dead.
+    nn.init.constant_(model[0].bias, -0.6)
+    return model
+
+
+def _dead(model: nn.Module) -> float:
+    plant, observer = Plant(model, (AdamW(model.parameters()),)), DeadUnits()
+    memory = observer.init(plant)
+    observer.prepare(plant, memory)
+    model(torch.randn(4, 8, generator=torch.Generator().manual_seed(1)))
+    reading = observer.observe(plant, memory)
+    assert reading is not None
+    return reading.item()
+
+
 def alone(group: dist.ProcessGroup) -> list[float]:
     """Each rank in a group of its own: nothing is joined."""
     model = Net()
@@ -100,7 +155,14 @@ def diverging() -> dict[str, Any]:
 
 def main(rank: int, folder: Path) -> None:
     groups = [dist.new_group([i]) for i in range(2)]
-    seen = {"sharded": sharded(folder), "alone": alone(groups[rank]), "diverging": diverging(), "parts": every_part()}
+    seen = {
+        "sharded": sharded(folder),
+        "alone": alone(groups[rank]),
+        "diverging": diverging(),
+        "parts": every_part(),
+        "norms": norms(),
+        "dead": dead(),
+    }
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
 
 

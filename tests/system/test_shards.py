@@ -98,8 +98,7 @@ def test_the_run_has_every_observer_and_every_kind_of_actuator():
     loops = [loop.coupled() for loop in parts.loops()]
     observers = {type(part) for loop in loops for part in loop.observers}
     actuators = {type(part) for loop in loops for part in loop.actuators}
-    # These two are not held against the whole yet.
-    assert {c for c in concrete(Observer) if c.__name__ not in {"DeadUnits", "ParameterNorm"}} == observers
+    assert set(concrete(Observer)) == observers
     # One dial is as good as another: a dial is never sharded.
     assert {kind for kind in concrete(Actuator) if not issubclass(kind, DialActuator)} <= actuators
 
@@ -112,6 +111,20 @@ def test_every_part_reads_and_moves_shards_as_it_does_the_whole(ranks, every_par
         assert len(whole) >= 3
         # Sums of float32 in another order, carried on through 12 steps.
         assert shards == pytest.approx(whole, rel=2e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["uneven", "on one rank", "partly sharded"])
+def test_the_greatest_norm_is_that_of_the_whole(ranks, layout):
+    whole, shards = zip(*(rank["norms"][layout] for rank in ranks), strict=True)
+    assert shards == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["shards", "units over ranks", "units of a DTensor", "rows of a DTensor"])
+def test_dead_units_of_a_layer_that_is_spread_over_ranks_are_those_of_the_whole(ranks, layout):
+    whole = ranks[0]["dead"]["whole"]
+    assert 0 < whole < 1
+    # What a rank reads of its own units is no whole; the mean over the ranks is.
+    assert sum(rank["dead"][layout] for rank in ranks) / 2 == pytest.approx(whole)
 
 
 def test_the_weights_of_a_run_with_every_part_are_those_of_the_whole(ranks, every_part):
