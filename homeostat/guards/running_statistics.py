@@ -21,6 +21,7 @@ class RunningStatistics:
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules = [m for m in modules if isinstance(m, _NormBase) and m.track_running_stats]
+        self._known: list[Tensor] = []
         self._copies: list[Tensor] = []
 
     def keep(self) -> None:
@@ -28,8 +29,8 @@ class RunningStatistics:
         if not self._modules:
             return
         live = self._live()
-        if [t.shape for t in live] != [t.shape for t in self._copies]:
-            self._copies = [torch.empty_like(t) for t in live]
+        if len(live) != len(self._known) or any(a is not b for a, b in zip(live, self._known, strict=True)):
+            self._known, self._copies = live, [torch.empty_like(t) for t in live]
         torch._foreach_copy_(self._copies, live)
 
     def put_back(self) -> None:
@@ -40,4 +41,4 @@ class RunningStatistics:
 
     def _live(self) -> list[Tensor]:
         # Looked up at each use: `.to` replaces buffers.
-        return [b for m in self._modules for b in m.buffers(recurse=False)]
+        return [b for m in self._modules for b in m._buffers.values() if b is not None]

@@ -13,6 +13,14 @@ from homeostat.observers.observer import Observer, Reduction
 from homeostat.plant import Plant
 
 
+class _Layers:
+    """The layers, and how many channels each has."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        self.layers = layers
+        self.channels = torch.tensor([float(layer.running_var.numel()) for layer in layers])
+
+
 class RunningVariance(Observer):
     """Measures the running variance of batch normalisation: the mean over channels, of the layer where it is greatest.
 
@@ -28,7 +36,7 @@ class RunningVariance(Observer):
     reduction: ClassVar[Reduction] = "max"
     instant: ClassVar[bool] = True
 
-    def init(self, plant: Plant) -> list[Any]:
+    def init(self, plant: Plant) -> _Layers:
         """Find the layers."""
         found = [m for m in plant.model.modules() if isinstance(m, _NormBase) and m.running_var is not None]
         if not found:
@@ -37,9 +45,14 @@ class RunningVariance(Observer):
                 "remember nothing of a batch."
             )
             raise AttachError(msg)
-        return found
+        return _Layers(found)
 
-    def observe(self, plant: Plant, memory: list[Any]) -> Tensor:
+    def observe(self, plant: Plant, memory: _Layers) -> Tensor:
         """Return the greatest mean variance."""
         del plant
-        return torch.stack([layer.running_var.mean() for layer in memory]).max()
+        variances = [layer.running_var for layer in memory.layers]
+        # No variance is negative, so that a norm is a sum; one call takes those of all layers.
+        sums = torch.stack(torch._foreach_norm(variances, 1))
+        if memory.channels.device != sums.device:
+            memory.channels = memory.channels.to(sums.device)
+        return (sums / memory.channels).max()
