@@ -22,7 +22,7 @@ from homeostat.guards.snapshot import Restored, SnapshotPolicy, Snapshots
 from homeostat.norms import local
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
-from homeostat.trace import Intervention, Trace
+from homeostat.trace import Event, Intervention, Trace
 
 
 class Guarded(Protocol):
@@ -223,7 +223,10 @@ class Answering:
         """Take a snapshot, or end the probation of the last; says when it is time for the other."""
         tick, policy = self._plant.tick, snapshots.policy
         if snapshots.due():
-            snapshots.take(self._controller.state_dict())
+            told = snapshots.take(self._controller.state_dict())
+            if told:
+                self._trace.append(Event(tick, told))
+                warnings.warn(told, HomeostatWarning, stacklevel=2)
             self._due = min(tick + max(1, policy.probation), self._next_snapshot(policy))
         else:
             snapshots.confirm()

@@ -100,7 +100,7 @@ class Ladder(Part):
         if first in MILD and (depth == 0 or (state.mild < patience and not broken)):
             return Rung(first), state._replace(mild=state.mild + 1)
         if depth == 0:
-            return Rung("alarm"), state
+            return Rung("alarm", reason="there is no snapshot to go back to"), state
         if state.rollbacks == self.rollbacks:
             return Rung("abort", reason=f"the fault came again after {self.rollbacks} rollbacks"), state
         rung = Rung("rollback", back=min(state.rollbacks, depth - 1), replay=state.rollbacks == 0)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 from torch import distributed as dist
 
-from homeostat.errors import AttachError, HomeostatError, HomeostatWarning
+from homeostat.errors import AttachError, HomeostatError
+from homeostat.guards.free_memory import free_memory, processes_here
 from homeostat.guards.snapshot_content import Content, Stateful
 from homeostat.guards.snapshot_damage import Damage
 from homeostat.guards.snapshot_files import SnapshotFiles
@@ -30,7 +31,9 @@ class SnapshotPolicy(Part):
         keep: snapshots in memory; three are one under probation and two to go back to.
         probation: ticks without a finding after which a snapshot is trusted; at most `every`, so that there is always
             one that is.
-        max_bytes: most memory of all of them together; fewer are kept where `keep` do not fit. None for no limit.
+        max_bytes: most memory of all of them together; fewer are kept where `keep` do not fit, and none where two do
+            not. "auto" is half of what is free when the first one is taken, as each process's share of it; on the way
+            from an accelerator to the host one copy more must find room on the device. None for no limit.
         memory: "host" or "device"; on the host they cost the device one copy more, and no time.
         directory: where trusted ones are written too, to survive the process; None for nowhere.
         disk_every: ticks between two that are written.
@@ -40,7 +43,7 @@ class SnapshotPolicy(Part):
     every: int = Field(default=100, ge=1)
     keep: int = Field(default=3, ge=2)
     probation: int = Field(default=25, ge=0)
-    max_bytes: int | None = Field(default=None, ge=1)
+    max_bytes: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
     memory: Literal["host", "device"] = "host"
     directory: Path | None = None
     disk_every: int = Field(default=1000, ge=1)
@@ -80,8 +83,8 @@ class Snapshots:
     is finite. Going back puts values into the tensors that are there, so that views, tied weights and compiled graphs
     stay right.
 
-    With several ranks each keeps its own part (of sharded tensors, its shard); all must call alike. What one of them
-    finds not finite none trusts: one number a snapshot is joined over the ranks.
+    With several ranks each keeps its own part (of sharded tensors, its shard), and all keep as many. All must call
+    alike. What one of them finds not finite none trusts. Two numbers a snapshot are joined over the ranks.
 
     Args:
         policy: how often, how many, and where.
@@ -116,11 +119,13 @@ class Snapshots:
         # Memory of a snapshot that was dropped, for the next.
         self._spare: list[Tensor] = []
         self._written = 0
-        self._alarmed = False
+        # The most memory for all, once it is settled.
+        self._most = math.inf if policy.max_bytes is None else policy.max_bytes
+        self._told = self._without = False
         self._files = self._open_files()
         tensors = self._content.taken().tensors
-        if self._room(tensors) < 2:
-            raise AttachError(self._misfit(tensors))
+        if self._most != "auto" and self._room(_nbytes(tensors)) < 2:
+            raise AttachError(f"{self._misfit(_nbytes(tensors))} {self._remedy(_nbytes(tensors))}")
 
     @property
     def ticks(self) -> tuple[int, ...]:
@@ -135,11 +140,13 @@ class Snapshots:
 
     def due(self) -> bool:
         """Whether it is time for a snapshot: after the first step, and at each multiple of `policy.every`."""
+        if self._without:
+            return False
         newest = self._pending or (self._trusted[-1] if self._trusted else None)
         return newest is None or (self._plant.tick % self.policy.every == 0 and self._plant.tick != newest.tick)
 
-    def take(self, extra: Mapping[str, Any]) -> None:
-        """Remember the run as it is now, in the place of the oldest snapshot.
+    def take(self, extra: Mapping[str, Any]) -> str:
+        """Remember the run as it is now, in the place of the oldest snapshot; says once why fewer are kept, or none.
 
         Args:
             extra: the controller's own state, plain data, which `restore` hands back.
@@ -147,13 +154,11 @@ class Snapshots:
         self.confirm()
         self.doubt()
         skeleton, tensors, watched = self._content.taken()
-        room = self._room(tensors)
-        if room < self.policy.keep and not self._alarmed:
-            self._alarmed = True
-            warnings.warn(self._misfit(tensors), HomeostatWarning, stacklevel=2)
+        room = self._agreed(self._room(_nbytes(tensors)))
+        told = self._tell(room, _nbytes(tensors))
         if room < 2:
-            self._trusted, self._spare = [], []
-            return
+            self._trusted, self._spare, self._without = [], [], True
+            return told
         memory, self._spare = self._spare, []
         while len(self._trusted) >= room:
             memory = self._trusted.pop(0).copies.tensors
@@ -164,6 +169,7 @@ class Snapshots:
         self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage)
         if not self._trusted:
             self._trust(self._pending)
+        return told
 
     def confirm(self) -> None:
         """Say that nothing was found up to now: the newest snapshot is trusted if its probation is over."""
@@ -191,7 +197,7 @@ class Snapshots:
             HomeostatError: there is none.
         """
         self.doubt()
-        kept = self._agreed(len(self._trusted))
+        kept = len(self._trusted)
         if kept == 0:
             msg = "A run must have a trusted snapshot to go back to; got none. Take one first, within max_bytes."
             raise HomeostatError(msg)
@@ -248,16 +254,45 @@ class Snapshots:
         dist.all_reduce(least, dist.ReduceOp.MIN, self._group)
         return int(least.item())
 
-    def _room(self, tensors: Sequence[Tensor]) -> int:
-        keep, most = self.policy.keep, self.policy.max_bytes
-        return keep if most is None else min(keep, most // max(1, _nbytes(tensors)))
+    def _room(self, one: int) -> int:
+        """Return how many snapshots of `one` bytes may be kept."""
+        if self._most == "auto":
+            self._most = self._affordable(one)
+        return int(min(self.policy.keep, self._most / max(1, one)))
 
-    def _misfit(self, tensors: Sequence[Tensor]) -> str:
-        one, most = _nbytes(tensors), self.policy.max_bytes
+    def _affordable(self, one: int) -> float:
+        """Return the most memory that may be taken for all of them: half of what is free now."""
+        device = self._plant.device
+        home = device if self.policy.memory == "device" else torch.device("cpu")
+        free = free_memory(home)
+        most = math.inf if free is None else free / 2
+        if home.type == "cpu":
+            most /= processes_here(self._group)
+        passing = None if home.type == device.type else free_memory(device)
+        return most if passing is None or one <= passing / 2 else 0.0
+
+    def _tell(self, room: int, one: int) -> str:
+        """Say, the first time, that fewer than `keep` are kept."""
+        if room == self.policy.keep or self._told:
+            return ""
+        self._told = True
+        misfit = self._misfit(one)
+        if self._room(one) == self.policy.keep:
+            misfit = f"{self.policy.keep} snapshots must fit on every rank; got room for {room} on one of them."
+        done = f"Only {room} are kept." if room >= 2 else "None is taken, so that no guard can take the run back."
+        return f"{misfit} {done} {self._remedy(one)}"
+
+    def _misfit(self, one: int) -> str:
+        bound = "max_bytes" if self.policy.max_bytes != "auto" else "half of the free memory"
         return (
-            f"{self.policy.keep} snapshots must fit into max_bytes; got {one} bytes for one of them, with the "
-            f"optimizer's state so far, and {most}. Two at least are needed, {2 * one} bytes; set max_bytes to "
-            f"{self.policy.keep * one} or keep fewer."
+            f"{self.policy.keep} snapshots must fit into {bound}; got {one} bytes for one of them, with the "
+            f"optimizer's state so far, and {self._most:.0f}."
+        )
+
+    def _remedy(self, one: int) -> str:
+        return (
+            f"Two at least are needed, {2 * one} bytes; set SnapshotPolicy.max_bytes to {self.policy.keep * one}, or "
+            "keep fewer."
         )
 
     def _open_files(self) -> SnapshotFiles | None:

@@ -149,6 +149,27 @@ def spoil_if(moment, run, after):
             spoil_weight(run)
 
 
+def test_where_no_snapshot_fits_guards_go_on_without_and_say_so(monkeypatch):
+    monkeypatch.setattr("homeostat.guards.snapshot.free_memory", lambda _: 0)
+    victim = Victim().attach(ladder=Ladder(patience=2))
+    with pytest.warns(HomeostatWarning) as warned:
+        victim.run(once(20, spoil_weight))
+    told = [str(warning.message) for warning in warned]
+    without = [text for text in told if "None is taken, so that no guard can take the run back." in text]
+    assert without == [event.text for event in victim.homeostat.trace.events if "must fit into half" in event.text]
+    assert len(without) == 1
+    # A broken weight cannot be put back, but no step is taken with it either.
+    assert {answer for _, answer, _ in victim.told()} == {"skip"}
+    assert victim.homeostat.tick == 20
+
+
+def test_a_guard_that_can_only_go_back_says_that_it_cannot():
+    guards = [Guard(Loss(), NonFinite(), answer="rollback")]
+    victim = Victim().attach(guards, snapshots=None)
+    with pytest.warns(HomeostatWarning, match="nothing is done. The reason: there is no snapshot to go back to"):
+        victim.run(broken_batch(20))
+
+
 def test_every_intervention_warns_and_is_recorded():
     struck = Victim().attach()
     with pytest.warns(HomeostatWarning, match=r"Guard 'loss non_finite' at tick 20: loss nan is not finite; the step"):

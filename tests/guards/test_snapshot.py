@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from homeostat.errors import AttachError, HomeostatError, HomeostatWarning, StateError
+from homeostat.errors import AttachError, HomeostatError, StateError
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.nn import Dial, Dropout
 from homeostat.plant import Plant
@@ -31,6 +32,7 @@ class Training:
         restores = (self.schedule, self.batches) if replays else (self.schedule,)
         self.snapshots = Snapshots(SnapshotPolicy(**{"every": 4, "probation": 2, **policy}), self.plant, restores)
         self.losses: dict[int, float] = {}
+        self.told: list[str] = []
 
     def run(self, until: int, fault: Callable[[], object] = lambda: None) -> None:
         """Train; `fault` comes after the snapshot of a tick is taken, where a restored run goes on."""
@@ -43,7 +45,7 @@ class Training:
             self.losses[self.plant.tick] = loss.item()
             self.snapshots.confirm()
             if self.snapshots.due():
-                self.snapshots.take({"tick": self.plant.tick})
+                self.told += filter(None, [self.snapshots.take({"tick": self.plant.tick})])
             fault()
             self.schedule.step()
 
@@ -191,8 +193,10 @@ def test_memory_is_bounded_and_used_again() -> None:
     assert any(snapshot[0] is tensor for tensor in held)
 
     scarce = Training(max_bytes=2 * one + one // 2)
-    with pytest.warns(HomeostatWarning, match="3 snapshots must fit into max_bytes"):
-        scarce.run(30)
+    scarce.run(30)
+    (told,) = scarce.told
+    assert told.startswith("3 snapshots must fit into max_bytes")
+    assert "Only 2 are kept." in told
     assert scarce.snapshots.nbytes == 2 * one
     assert scarce.back() == 28
 
@@ -200,6 +204,50 @@ def test_memory_is_bounded_and_used_again() -> None:
 def test_too_little_memory_is_refused() -> None:
     with pytest.raises(AttachError, match=r"must fit into max_bytes; got \d+ bytes for one of them"):
         Training(max_bytes=1000)
+
+
+@pytest.mark.parametrize(("free", "kept"), [(1 << 40, 3), (5.0, 2), (3.9, 0)])
+def test_snapshots_take_at_most_half_of_what_is_free(monkeypatch, free, kept) -> None:
+    whole = Training()
+    whole.run(30)
+    one = whole.snapshots.nbytes // 3
+    monkeypatch.setattr("homeostat.guards.snapshot.free_memory", lambda _: int(free * one))
+    training = Training()
+    training.run(30)
+    assert training.snapshots.nbytes == kept * one
+    assert len(training.told) == (kept < 3)
+    assert all("must fit into half of the free memory" in text for text in training.told)
+    assert training.losses == whole.losses
+
+
+def test_where_nothing_fits_nobody_asks_again(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("homeostat.guards.snapshot.free_memory", lambda device: asked.append(device) or 0)
+    training = Training()
+    training.run(30)
+    assert len(asked) == 1
+    assert not training.snapshots.due()
+    assert training.snapshots.ticks == ()
+    assert "None is taken, so that no guard can take the run back." in training.told[0]
+
+
+def test_a_copy_on_the_way_from_the_device_must_fit_there_too(monkeypatch) -> None:
+    free = {"cpu": 1 << 40, "cuda": 0}
+    monkeypatch.setattr("homeostat.guards.snapshot.free_memory", lambda device: free[device.type])
+    training = Training()
+    training.snapshots._plant = SimpleNamespace(device=torch.device("cuda"))
+    assert training.snapshots._room(100) == 0
+    free["cuda"] = 200
+    training.snapshots._most = "auto"
+    assert training.snapshots._room(100) == 3
+
+
+def test_where_nobody_can_tell_what_is_free_snapshots_are_not_limited(monkeypatch) -> None:
+    monkeypatch.setattr("homeostat.guards.snapshot.free_memory", lambda _: None)
+    training = Training()
+    training.run(30)
+    assert training.snapshots.ticks == (20, 24, 28)
+    assert training.told == []
 
 
 def test_there_is_no_going_back_to_nothing() -> None:

@@ -19,6 +19,7 @@ from torch.optim import AdamW
 
 from homeostat import DivergenceError, Homeostat, Loop
 from homeostat.actuators import LearningRate
+from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.laws import Hold
 from homeostat.observers import DeadUnits, Loss, ParameterNorm
 from homeostat.plant import Plant
@@ -123,6 +124,21 @@ def _dead(model: nn.Module) -> float:
     return reading.item()
 
 
+def kept(rank: int) -> dict[str, Any]:
+    """Snapshots of ranks one of which has room for two of them only."""
+    model = Net()
+    fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    plant = Plant(model, (AdamW(model.parameters(), lr=0.05),))
+    # One takes 15 kB, most of it the state of the random generator.
+    policy = SnapshotPolicy(every=1, probation=0, max_bytes=40_000 if rank else None)
+    snapshots = Snapshots(policy, plant, group=dist.group.WORLD)
+    told = []
+    for plant.tick in range(5):
+        told.append(snapshots.take({}))
+        snapshots.confirm()
+    return {"ticks": snapshots.ticks, "told": told}
+
+
 def alone(group: dist.ProcessGroup) -> list[float]:
     """Each rank in a group of its own: nothing is joined."""
     model = Net()
@@ -162,6 +178,7 @@ def main(rank: int, folder: Path) -> None:
         "parts": every_part(),
         "norms": norms(),
         "dead": dead(),
+        "kept": kept(rank),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
 

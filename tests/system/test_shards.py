@@ -127,6 +127,14 @@ def test_dead_units_of_a_layer_that_is_spread_over_ranks_are_those_of_the_whole(
     assert sum(rank["dead"][layout] for rank in ranks) / 2 == pytest.approx(whole)
 
 
+def test_ranks_keep_as_many_snapshots_as_the_one_with_the_least_room(ranks):
+    assert [rank["kept"]["ticks"] for rank in ranks] == [[3, 4]] * 2
+    (plenty, *later), (scarce, *_) = (rank["kept"]["told"] for rank in ranks)
+    assert later == [""] * 4
+    assert plenty.startswith("3 snapshots must fit on every rank; got room for 2 on one of them. Only 2 are kept.")
+    assert scarce.startswith("3 snapshots must fit into max_bytes; got ")
+
+
 def test_the_weights_of_a_run_with_every_part_are_those_of_the_whole(ranks, every_part):
     for name, weights in every_part["weights"].items():
         # A key's bias has no gradient but for rounding, as softmax is blind to it, and Adam enlarges that.
