@@ -22,7 +22,7 @@ from homeostat.loop import AnyLoop, refuse_shared_actuators
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
 from homeostat.state import upgraded
-from homeostat.steered import refuse_unsteerable, strangers
+from homeostat.steered import Waiting, refuse_unsteerable, strangers
 from homeostat.trace import Event, Sink, Trace, Vitals
 from homeostat.uneven import Uneven
 from homeostat.version import __version__
@@ -91,6 +91,7 @@ class Homeostat(Uneven):
         self._handles: list[RemovableHandle] = []
         refuse_shared_actuators(self._loops)
         self._engine: Engine | None = None
+        self._waiting: Waiting | None = None
 
     @classmethod
     def from_recipe(cls, recipe: str | Path, *, horizon: int | None = None, **options: Any) -> Self:
@@ -189,6 +190,7 @@ class Homeostat(Uneven):
             self.trace.append(Event(0, text))
         for text in strangers(model, plant.optimizers):
             self._engine.warn(text)
+        self._waiting = Waiting(plant, self._engine.warn)
         return self
 
     def observe(self, **metrics: Tensor | float) -> None:
@@ -203,6 +205,8 @@ class Homeostat(Uneven):
         if engine.unsettled:
             # A step that raised has left its rates in place.
             engine.settle()
+        if self._waiting is not None and self._waiting.over():
+            self._waiting = None
         observed = engine.plant.metrics
         for name, value in metrics.items():
             observed.observe(name, value)
@@ -275,6 +279,7 @@ class Homeostat(Uneven):
             msg = f"precedence must be 'checkpoint' or 'recipe'; got {precedence!r}. Choose what wins."
             raise ValueError(msg)
         engine.load_state_dict(upgraded(state), precedence)
+        self._waiting = Waiting(engine.plant, engine.warn)
         for sink in self.trace.sinks:
             sink.open(self._describe())
         self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))

@@ -1,15 +1,18 @@
-"""Which optimizers can be steered, and which are steered already."""
+"""Which optimizers can be steered, which are steered already, and which never step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
 from torch import nn
 from torch.optim import Optimizer
 
 from homeostat.errors import AttachError
+from homeostat.plant import Plant
 
+# Calls of `observe` after which a first step is missed. Gradients of some hundred batches may be accumulated for it.
+PATIENCE = 1000
 # Two controllers would undo each other's changes in the wrong order.
 STEERED: WeakSet[Optimizer] = WeakSet()
 
@@ -44,3 +47,30 @@ def strangers(model: nn.Module, optimizers: Sequence[Optimizer]) -> list[str]:
         for o in optimizers
         if own and not any(id(p) in own for group in o.param_groups for p in group["params"])
     ]
+
+
+class Waiting:
+    """Waits for the first step of the clock while metrics are observed, and says where there is none.
+
+    Args:
+        plant: whose clock.
+        warn: takes the text.
+    """
+
+    def __init__(self, plant: Plant, warn: Callable[[str], None]) -> None:
+        self._plant, self._since, self._warn = plant, plant.tick, warn
+        self._calls = 0
+
+    def over(self) -> bool:
+        """Count a call of `observe`; whether there was a step, or it was told that there is none."""
+        if self._plant.tick != self._since:
+            return True
+        self._calls += 1
+        if self._calls < PATIENCE:
+            return False
+        self._warn(
+            f"An optimizer that is attached must step; got {PATIENCE} calls of observe and no step of "
+            f"{type(self._plant.optimizers[0]).__name__}. Attach the optimizer whose step the loop calls; one that is "
+            "made later is another."
+        )
+        return True

@@ -12,10 +12,11 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ExponentialLR
 
-from homeostat import AttachError, CoupledLoop, Homeostat, HomeostatError, Loop, Profile
+from homeostat import AttachError, CoupledLoop, Homeostat, HomeostatError, HomeostatWarning, Loop, Profile
 from homeostat.actuators import Dropout, LearningRate, RotaryBase
 from homeostat.laws import Hold, MatrixPI, Schedule
 from homeostat.observers import Loss
+from homeostat.steered import PATIENCE
 from tests.test_trace import Memory
 from tests.training import Training
 
@@ -149,6 +150,43 @@ def test_metrics_are_recorded_as_means_of_their_interval():
     assert homeostat.trace.metric("loss")["tick"].tolist() == [0, 2, 4]
     assert homeostat.trace.metric("loss")["value"].tolist() == [0.0, 1.5, 3.5]
     assert homeostat.trace.metric("other")["value"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_optimizer_that_never_steps_is_told_once():
+    training = Training()
+    homeostat = training.attach(WATCH)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3 * PATIENCE):
+            homeostat.observe(loss=1.0)
+    (warning,) = told
+    assert str(warning.message).startswith(f"An optimizer that is attached must step; got {PATIENCE} calls of observe")
+    assert [event.text for event in homeostat.trace.events] == ["attached", str(warning.message)]
+
+
+def test_an_evaluation_of_any_length_after_a_step_is_no_fault():
+    training = Training()
+    homeostat = training.attach(WATCH)
+    # The step observes once more.
+    for _ in range(PATIENCE - 2):
+        homeostat.observe(loss=1.0)
+    training.step()
+    for _ in range(2 * PATIENCE):
+        homeostat.observe(validation_loss=1.0)
+    assert len(homeostat.trace.events) == 1
+
+
+def test_a_resumed_run_whose_optimizer_never_steps_is_told_too():
+    training = Training()
+    training.attach(WATCH)
+    training.run(3)
+    resumed = Training()
+    homeostat = resumed.attach(WATCH)
+    homeostat.load_state_dict(training.homeostat.state_dict())
+    for _ in range(PATIENCE - 1):
+        homeostat.observe(loss=1.0)
+    with pytest.warns(HomeostatWarning, match="An optimizer that is attached must step"):
+        homeostat.observe(loss=1.0)
 
 
 def test_one_reading_may_serve_two_errors_of_a_coupled_loop():
