@@ -10,7 +10,7 @@ import pytest
 
 from homeostat import Part, actuators, laws, observers
 from homeostat.actuators import Actuator
-from homeostat.guards import detectors
+from homeostat.guards import Guard, Ladder, SnapshotPolicy, detectors
 from homeostat.recipes import load, names
 from homeostat.trace import LIMITS
 from tests.docs.pages import ROOT
@@ -62,6 +62,20 @@ def _yaml(value: object) -> str:
 def test_every_part_is_listed_with_its_fields(title, module):
     listed = rows(section("parts.md", title))
     assert {name: row[-1] for name, row in listed.items()} == {n: fields(p) for n, p in concrete(module).items()}
+
+
+@pytest.mark.parametrize("part", [Guard, Ladder, SnapshotPolicy])
+def test_every_field_of_what_answers_faults_is_listed_with_its_default(part):
+    (table,) = re.findall(
+        rf"^\| field of `{part.__name__}` \|.*?\n\n", section("parts.md", "Guards"), re.MULTILINE | re.DOTALL
+    )
+    listed = {name: row[0] for name, row in rows(table).items() if name != "name"}
+    shown = {
+        name: "-" if field.is_required() else f"`{_yaml(field.default)}`" for name, field in part.model_fields.items()
+    }
+    # A name is made of others where none is given.
+    shown.pop("name", None)
+    assert listed == shown
 
 
 def test_observers_are_listed_with_their_phase():
