@@ -24,6 +24,7 @@ from echo_reference.modules.convolution import ConvolutionBranch, valid
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.distance import RelativeBias
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
+from echo_reference.modules.output import score_tokens
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.stack import Heard, RotationSlot
@@ -48,7 +49,7 @@ class EchoOutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         loss: ce_loss + ctc_weight * ctc_loss + rotation_penalty * rotation_defect.
         logits: (B, T, vocab_size).
-        ctc_logits: (B, S, ctc_vocab).
+        ctc_logits: (B, S, ctc_vocab); None where audio features were given and no symbols to score.
         ctc_lengths: (B,) valid positions of `ctc_logits`, None where all are.
     """
 
@@ -209,7 +210,9 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         logits = None
         if decoder_input_ids is not None:
             logits = self.decode(decoder_input_ids, audio, lengths, past_key_values)
-        ctc_logits = None if self.ctc_head is None else self.ctc_head(audio)
+        # A decoder that goes on with audio heard before would pay for it at every token.
+        wanted = encoder_outputs is None or ctc_targets is not None
+        ctc_logits = self.ctc_head(audio) if self.ctc_head is not None and wanted else None
         output = EchoOutput(
             logits=logits,
             ctc_logits=ctc_logits,
@@ -244,8 +247,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         tied = getattr(self.proj_out, "weight", None) is self.decoder.tokens.embedding.weight
         place, heard = Place(own, first), Heard(audio, mask)
         hidden = self.decoder(tokens, sources, place, self.shared_rotation(), heard, tied=tied)
-        logits: Tensor = self.proj_out(hidden)
-        return logits
+        return score_tokens(self.proj_out, hidden)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels one position later, with the start token in front and padding where there is none."""

@@ -96,7 +96,7 @@ class SelfAttention(nn.Module):
     def __init__(self, spec: StackSpec, window: Dial) -> None:
         super().__init__()
         self.heads, self.head_width = spec.heads, spec.head_width
-        self.local_heads, self.causal = spec.local_heads, spec.causal
+        self.local_heads, self.causal, self.context = spec.local_heads, spec.causal, spec.context
         self.window = window
         self.q_proj = nn.Linear(spec.width, spec.width)
         self.k_proj = nn.Linear(spec.width, spec.width, bias=False)
@@ -106,6 +106,7 @@ class SelfAttention(nn.Module):
         biased = spec.heads if spec.global_bias else spec.local_heads
         self.bias = RelativeBias(biased, spec.max_rel_dist, spec.causal) if biased else None
         self.memo = Memo[tuple[Tensor, Tensor]]()
+        self.scores = Memo[Tensor]()
         self.local_tap = AttentionTap()
         self.global_tap = AttentionTap()
 
@@ -177,11 +178,21 @@ class SelfAttention(nn.Module):
             row = row + F.pad(bias, (0, 0, 0, count - bias.shape[0])).to(dtype)
         return row
 
+    def _score_of_all(self, distance: Tensor) -> Tensor:
+        every = slice(0, self.heads)
+        if not (self.causal and self.scores.keeps):
+            return self.score(distance, every)
+        # Token by token, a table of all distances is made once. What lies ahead is excluded at distance 1 and beyond.
+        reach = self.context - 1
+        sources = [self.window.position, *(() if self.bias is None else self.bias.parameters())]
+        table: Tensor = self.scores(sources, lambda: self.score(torch.arange(-reach, 2, device=distance.device), every))
+        return table.index_select(1, distance.clamp(max=1) + reach)
+
     def _attend(self, heads: Heads, key_mask: Tensor | None, first: int | Tensor) -> Tensor:
         """What each position reads, (B, T, H, D)."""
         count, length = self.heads, heads.k.shape[2]
         if self.causal or length <= _SHORT:
-            read = attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)
+            read = attend_scored(heads, self._score_of_all, key_mask, first)
             return read.transpose(1, 2)
         near, far = slice(0, self.local_heads), slice(self.local_heads, count)
         local, rest = heads.cut(self.local_heads)

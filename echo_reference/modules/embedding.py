@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from echo_reference.modules.memo import Memo
 from homeostat.nn import Dial
 
 
@@ -98,9 +99,14 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(tokens, width)
         self.active = active
+        self.memo = Memo[Tensor]()
 
     def mask(self) -> Tensor:
         """The factors m_i * sqrt(d / sum m^2), shape (d,), float32."""
+        kept: Tensor = self.memo([self.active.position], self._mask)
+        return kept
+
+    def _mask(self) -> Tensor:
         width = self.embedding.embedding_dim
         edge = width / 16
         index = torch.arange(width, device=self.embedding.weight.device, dtype=torch.float32)

@@ -24,9 +24,14 @@ class Memo(nn.Module, Generic[Result]):
         self._made_of: list[tuple[Tensor, int]] = []
         self._result: Result | None = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a result will be given again."""
+        return self.active and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
     def forward(self, sources: Sequence[Tensor], make: Callable[[], Result]) -> Result:
         """Return `make()`, or what it returned when `sources` were the same tensors at the same versions."""
-        if not self.active or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if not self.keeps:
             return make()
         made_of = [(source, 0 if source.is_inference() else source._version) for source in sources]
         same = len(made_of) == len(self._made_of) and all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from echo_reference.modules.memo import Memo
 from echo_reference.modules.precise import Precise
 from homeostat.nn import Dial
 
@@ -37,6 +38,7 @@ class Rotary(Precise):
         self.frequency_scales = frequency_scales
         self.initial_scale = position_scale
         self.base = base
+        self.memo = Memo[Tensor]()
         self.log_frequency_offset = nn.Parameter(torch.empty(len(frequency_scales), self.planes))
         self.position_scale = nn.Parameter(torch.empty(layers))
         self.reset_parameters()
@@ -48,6 +50,10 @@ class Rotary(Precise):
 
     def frequencies(self) -> Tensor:
         """Angle per position, shape (sets, P)."""
+        kept: Tensor = self.memo([self.log_frequency_offset, self.base.position], self._frequencies)
+        return kept
+
+    def _frequencies(self) -> Tensor:
         offset = self.log_frequency_offset
         exponent = torch.arange(self.planes, device=offset.device, dtype=offset.dtype) / self.planes
         scales = torch.tensor(self.frequency_scales, device=offset.device, dtype=offset.dtype)

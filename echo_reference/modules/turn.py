@@ -22,6 +22,9 @@ def turn(qkv_BT3HD: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if torch.compiler.is_compiling():  # a compiler fuses the plain formula, and cannot see into the other
         turned = (*_rotate(qkv_BT3HD[:, :, :2], angles).unbind(2), qkv_BT3HD[:, :, 2])
         q, k, v = (x.transpose(1, 2) for x in turned)
+    elif not torch.is_grad_enabled():
+        q, k = (x.transpose(1, 2) for x in _rotate(qkv_BT3HD[:, :, :2], angles).unbind(2))
+        v = qkv_BT3HD[:, :, 2].transpose(1, 2)
     else:
         q, k, v = cast("tuple[Tensor, Tensor, Tensor]", _Turn.apply(qkv_BT3HD, angles))  # type: ignore[no-untyped-call]
     return q, k, v

@@ -11,7 +11,7 @@ from transformers import EncoderDecoderCache, StaticCache
 from echo_reference.decoding import greedy
 from echo_reference.errors import ConfigError, DataError
 from echo_reference.model import Echo
-from echo_reference.modules.memo import Memo
+from echo_reference.modules.memo import Memo, remembering
 from echo_reference.tokens.marks import whisper_marks
 from tests.echo_reference.small import audio, generic_echo
 
@@ -114,6 +114,34 @@ def test_folded_weights_are_made_once_for_a_call_and_then_dropped(monkeypatch: p
             attention.q_proj.weight.mul_(-1.0)
         assert str(decode(model)) != str(first)
         assert not any(module.active for module in model.modules() if isinstance(module, Memo))
+
+
+def test_a_dial_that_moves_is_heard_between_tokens() -> None:
+    model = talkative(attention_window=3.0)
+    model.decoder.blocks[0].attention.bias.table.data.normal_()
+    heard, _ = model.encode(audio(1))
+    tokens = torch.tensor([[1, 5, 6, 7, 8, 9]])
+
+    def logits() -> Tensor:
+        return model.decode(tokens, heard, None)
+
+    with torch.no_grad(), remembering(model):
+        before = logits()
+        for name, value in {"attention_window": 1.5, "rotary_base": 50.0, "embedding_width": 20.0}.items():
+            getattr(model.dials, name).set(value)
+            after = logits()
+            assert not torch.allclose(after, before), name
+            before = after
+    torch.testing.assert_close(logits(), before)
+
+
+def test_a_decoder_that_goes_on_leaves_the_ctc_head_alone() -> None:
+    model = talkative()
+    heard, symbols = model(audio(2)).encoder_last_hidden_state, torch.tensor([[1, 2], [3, 4]])
+    tokens = torch.ones(2, 1, dtype=torch.long)
+    assert model(encoder_outputs=(heard,), decoder_input_ids=tokens).ctc_logits is None
+    scored = model(encoder_outputs=(heard,), decoder_input_ids=tokens, ctc_targets=symbols)
+    torch.testing.assert_close(scored.ctc_loss, model(audio(2), ctc_targets=symbols).ctc_loss)
 
 
 def speaker(**changes: object) -> Echo:

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from echo_reference.modules.output import score_tokens
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 1), (3, 5), (2, 8)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_either_order_of_factors_gives_the_layers_own_scores(shape: tuple[int, int], bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, hidden = nn.Linear(6, 50, bias=bias), torch.randn(*shape, 6)
+    expected = layer(hidden)
+    with torch.no_grad():
+        found = score_tokens(layer, hidden)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected.detach())
+    assert torch.equal(score_tokens(layer, hidden), expected), "training takes the layer itself"
+
+
+def test_a_layer_that_somebody_wrapped_is_called() -> None:
+    wrapped, hidden = nn.Sequential(nn.Linear(6, 50, bias=False), nn.Tanh()), torch.randn(8, 1, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(score_tokens(wrapped, hidden), wrapped(hidden))
