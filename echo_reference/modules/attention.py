@@ -36,11 +36,13 @@ class Turning(NamedTuple):
         layer: its number in the stack.
         rotation: (D, D); (H, D, D) where each head has one; (B, 1, D, D) where each clip has one.
         angles: of the rotary planes, (sets, T, P).
+        factor: the same as complex numbers (T, 1, sets, 1, P), where no gradient is wanted.
     """
 
     layer: int
     rotation: Tensor | None
     angles: Tensor
+    factor: Tensor | None = None
 
 
 class Source(NamedTuple):
@@ -118,7 +120,7 @@ class SelfAttention(nn.Module):
         place: Place = _START,
     ) -> Tensor:
         """Mix positions; `x` (B, T, d), `key_mask` (B, T) True where valid, result (B, T, d)."""
-        q, k, v = turn(self.project(x_BTC, turning.rotation), turning.angles)
+        q, k, v = turn(self.project(x_BTC, turning.rotation), turning.angles, turning.factor)
         if place.cache is not None:
             k, v = place.cache.update(k, v, turning.layer)
         self._offer(q, k, key_mask)
@@ -130,14 +132,14 @@ class SelfAttention(nn.Module):
         """Rotated queries and keys, the features of a rotary plane side by side, and values; (B, T, 3, H, D)."""
         projections = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(p) is nn.Linear for p in projections) and (rotation is None or rotation.ndim < 4):
-            sources: list[Tensor] = [p for projection in projections for p in projection.parameters()]
-            sources += [self.query_phase.phase] if rotation is None else [self.query_phase.phase, rotation]
+            (q, k, v), phase = projections, self.query_phase.phase
+            sources = [q.weight, q.bias, k.weight, v.weight, v.bias, phase, *(() if rotation is None else (rotation,))]
             joint = F.linear(x_BTC, *self.memo(sources, lambda: self.folded(rotation)))
             return split(split(joint, 2, 3), 3, self.heads)
-        q, k, v = (split(p(x_BTC), 2, self.heads) for p in projections)
+        queries, keys, values = (split(p(x_BTC), 2, self.heads) for p in projections)
         for_queries, for_keys = (matrix.to(x_BTC.dtype) for matrix in self._matrices(rotation))
-        rotated = [(x.transpose(1, 2) @ m).transpose(1, 2) for x, m in ((q, for_queries), (k, for_keys))]
-        return torch.stack((*rotated, v), 2)
+        rotated = [(x.transpose(1, 2) @ m).transpose(1, 2) for x, m in ((queries, for_queries), (keys, for_keys))]
+        return torch.stack((*rotated, values), 2)
 
     def _matrices(self, rotation: Tensor | None) -> tuple[Tensor, Tensor]:
         """What queries and keys are multiplied by from the right, each (H, D, D) or (B, H, D, D)."""

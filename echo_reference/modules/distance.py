@@ -52,4 +52,4 @@ def distances(queries: int, keys: int, first_query: int | Tensor, device: torch.
 
 def spread(row: Tensor, keys: int) -> Tensor:
     """Turn scores by distance into scores by (query, key), shape (H, R - keys + 1, keys)."""
-    return row.unfold(-1, keys, 1).flip(-2)
+    return row[:, None] if row.shape[-1] == keys else row.unfold(-1, keys, 1).flip(-2)

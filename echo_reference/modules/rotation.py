@@ -114,6 +114,10 @@ class Rotation(Precise):
             for matrix in self.matrix.view(-1, *self.matrix.shape[-2:]):
                 nn.init.eye_(matrix)
 
+    def learned(self) -> list[Tensor]:
+        """Its parameters, without a walk over modules."""
+        return [self.angles, self.angle_scale, self.skew if self.exact else self.matrix]
+
     def defect(self) -> Tensor:
         """Squared Frobenius norm of R^T R - I, summed over copies; 0 in exact mode."""
         if self.exact:

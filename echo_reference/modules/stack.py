@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from echo_reference.modules.attention import Turning
@@ -11,6 +12,7 @@ from echo_reference.modules.memo import Memo
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.spec import StackSpec
+from echo_reference.modules.turn import factors
 from homeostat.nn import Dial
 
 
@@ -73,14 +75,19 @@ class Turner(nn.Module):
         angles = self.rotary(positions)
         matrices: list[Tensor | None] = [shared] * self.layers
         if len(self.slots):
-            sources: list[Tensor] = [*self.slots.parameters()]
+            sources = [parameter for rotation in self._rotations() for parameter in rotation.learned()]
             if self.condition is not None and heard is not None:
                 sources += [*self.condition.parameters(), heard.audio]
             matrices = [*self.memo(sources, lambda: self._matrices(heard))]
-        return [Turning(i, matrices[i], angles[i]) for i in range(self.layers)]
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        by_layer = [None] * self.layers if plain else factors(angles).unbind(0)
+        return [Turning(i, *given) for i, given in enumerate(zip(matrices, angles.unbind(0), by_layer, strict=True))]
+
+    def _rotations(self) -> list[Rotation]:
+        return [slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]
 
     def _matrices(self, heard: Heard | None) -> list[Tensor]:
-        rotations = [slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]
+        rotations = self._rotations()
         if self.condition is None or heard is None:
             return list(compose(rotations))
         # The added dimension stands for the heads, which a clip's rotation is common to.

@@ -10,7 +10,12 @@ from torch import Tensor
 from echo_reference.modules.shape import split
 
 
-def turn(qkv_BT3HD: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def factors(angles: Tensor) -> Tensor:
+    """The complex numbers (L, T, 1, G, 1, P) by which angles (L, G, T, P) of L layers turn."""
+    return torch.polar(torch.ones_like(angles), angles).transpose(1, 2)[:, :, None, :, None]
+
+
+def turn(qkv_BT3HD: Tensor, angles: Tensor, factor: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Turn each plane (2 p, 2 p + 1) of queries and keys by its angle; returns both and the values as (B, H, T, D).
 
     y_2p = x_2p cos a - x_(2p+1) sin a,  y_(2p+1) = x_(2p+1) cos a + x_2p sin a
@@ -18,12 +23,13 @@ def turn(qkv_BT3HD: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         qkv_BT3HD: queries, keys and values of a joint projection.
         angles: one set of angles for each of G consecutive groups of heads, (G, T, D / 2).
+        factor: their `factors`, where no gradient is wanted and they were made for all layers at once.
     """
     if torch.compiler.is_compiling():  # a compiler fuses the plain formula, and cannot see into the other
         turned = (*_rotate(qkv_BT3HD[:, :, :2], angles).unbind(2), qkv_BT3HD[:, :, 2])
         q, k, v = (x.transpose(1, 2) for x in turned)
     elif not torch.is_grad_enabled():
-        q, k = (x.transpose(1, 2) for x in _rotate(qkv_BT3HD[:, :, :2], angles).unbind(2))
+        q, k = (x.transpose(1, 2) for x in _rotate(qkv_BT3HD[:, :, :2], angles, factor=factor).unbind(2))
         v = qkv_BT3HD[:, :, 2].transpose(1, 2)
     else:
         q, k, v = cast("tuple[Tensor, Tensor, Tensor]", _Turn.apply(qkv_BT3HD, angles))  # type: ignore[no-untyped-call]
@@ -57,7 +63,7 @@ class _Turn(torch.autograd.Function):
         return joint, grad_angles
 
 
-def _rotate(x_BTNHD: Tensor, angles: Tensor, out: Tensor | None = None) -> Tensor:
+def _rotate(x_BTNHD: Tensor, angles: Tensor, out: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
     grouped = angles.transpose(0, 1)[:, None, :, None]
     if torch.compiler.is_compiling() or x_BTNHD.dtype not in (torch.float32, torch.float64):
         cos, sin = grouped.cos().to(x_BTNHD.dtype), grouped.sin().to(x_BTNHD.dtype)
@@ -65,8 +71,9 @@ def _rotate(x_BTNHD: Tensor, angles: Tensor, out: Tensor | None = None) -> Tenso
         turned = torch.stack((first * cos - second * sin, second * cos + first * sin), -1).view(x_BTNHD.shape)
         return turned if out is None else out.copy_(turned)
     planes = _planes(x_BTNHD, len(angles))
-    factor = torch.polar(torch.ones_like(grouped), grouped).to(planes.dtype)
-    turned = torch.mul(planes, factor, out=None if out is None else _planes(out, len(angles)))
+    if factor is None:
+        factor = torch.polar(torch.ones_like(grouped), grouped)
+    turned = torch.mul(planes, factor.to(planes.dtype), out=None if out is None else _planes(out, len(angles)))
     return torch.view_as_real(turned).view(x_BTNHD.shape)
 
 
