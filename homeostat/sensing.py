@@ -69,9 +69,10 @@ class _Flight(NamedTuple):
 class Senses:
     """All sensors of a controller.
 
-    Measurements of a tick are packed into one vector, reduced over the process group by one SUM (value, count
-    and number of non-finite contributions of each sensor, and what `agreement` compares), and copied to the host
-    without waiting for it; they are handed out `latency` ticks later, a fixed number, so that a run is reproducible.
+    Measurements of a tick are packed into one vector, reduced over the process group by one SUM (value, count and
+    number of non-finite contributions of each sensor, what `agreement` compares, and of each greatest value one number
+    a rank), and copied to the host without waiting for it; they are handed out `latency` ticks later, a fixed number,
+    so that a run is reproducible.
 
     Args:
         plant: what is measured.
@@ -274,14 +275,16 @@ class Senses:
         packed = torch.stack([torch.where(finite, values, 0.0), counts, (~finite).to(counts)])
         if self._agreement is not None:
             packed = torch.cat([packed, self._agreement.columns(packed)], dim=1)
-        dist.all_reduce(packed, op=dist.ReduceOp.SUM, group=self._group)
         columns = [column for column, i in enumerate(due) if self._sensors[i].observer.reduction == "max"]
-        if columns:
-            greatest = torch.where(finite, values, -math.inf)
-            greatest = torch.stack([greatest[column] for column in columns])
-            dist.all_reduce(greatest, op=dist.ReduceOp.MAX, group=self._group)
-            for column, value in zip(columns, greatest, strict=True):
-                packed[0, column] = value
+        # A greatest value rides in the same sum: each rank has a row of its own, to which the others add nothing.
+        rows = packed.new_zeros(dist.get_world_size(self._group), len(columns))
+        for place, column in enumerate(columns):
+            rows[dist.get_rank(self._group), place] = torch.where(finite & (counts > 0), values, -math.inf)[column]
+        sent = torch.cat([packed.flatten(), rows.flatten()])
+        dist.all_reduce(sent, op=dist.ReduceOp.SUM, group=self._group)
+        packed, rows = sent[: packed.numel()].view_as(packed), sent[packed.numel() :].view_as(rows)
+        for place, column in enumerate(columns):
+            packed[0, column] = rows[:, place].max()
         return packed
 
     def _unpack(self, flight: _Flight, rows: list[list[float]]) -> list[float | None]:

@@ -35,7 +35,7 @@ class Observer(Part):
 
     Attributes:
         phase: when the observer runs within a tick.
-        reduction: how ranks are joined; "max" costs a second collective wherever such a reading is due.
+        reduction: how ranks are joined; "max" sends one number a rank, in the same collective.
         instant: whether it costs so little, and leaves so little behind, that a guard may look at every step.
     """
 

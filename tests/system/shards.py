@@ -21,8 +21,9 @@ from homeostat import DivergenceError, Homeostat, Loop
 from homeostat.actuators import LearningRate
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.laws import Hold
-from homeostat.observers import DeadUnits, Loss, ParameterNorm
+from homeostat.observers import DeadUnits, Loss, LossPeak, ParameterNorm
 from homeostat.plant import Plant
+from homeostat.sensing import Senses
 from tests.system import parts
 from tests.system.processes import serve
 from tests.system.small_net import Net, loops
@@ -139,6 +140,20 @@ def kept(rank: int) -> dict[str, Any]:
     return {"ticks": snapshots.ticks, "told": told}
 
 
+def peaks(rank: int) -> dict[str, float]:
+    """The greatest of losses below 0, of one that a rank alone has, and of one that is no number on one of them."""
+    plant = Plant(Net(), (AdamW(Net().parameters()),))
+    senses = Senses(plant, dist.group.WORLD, 0)
+    metrics = ("both", "one", "broken")
+    names = dict(zip(senses.add([LossPeak(metric=name) for name in metrics], 1), metrics, strict=True))
+    plant.metrics.observe("both", -1.0 - rank)
+    plant.metrics.observe("broken", float("nan") if rank else 1.0)
+    if rank == 1:
+        plant.metrics.observe("one", -3.0)
+    plant.metrics.commit()
+    return {names[i]: reading for i, reading in senses.exchange().items()}
+
+
 def alone(group: dist.ProcessGroup) -> list[float]:
     """Each rank in a group of its own: nothing is joined."""
     model = Net()
@@ -179,6 +194,7 @@ def main(rank: int, folder: Path) -> None:
         "norms": norms(),
         "dead": dead(),
         "kept": kept(rank),
+        "peaks": peaks(rank),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
 

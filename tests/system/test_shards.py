@@ -127,6 +127,11 @@ def test_dead_units_of_a_layer_that_is_spread_over_ranks_are_those_of_the_whole(
     assert sum(rank["dead"][layout] for rank in ranks) / 2 == pytest.approx(whole)
 
 
+def test_the_greatest_value_of_all_ranks_is_read(ranks):
+    # What is no number is written as null.
+    assert [rank["peaks"] for rank in ranks] == [{"both": -1.0, "one": -3.0, "broken": None}] * 2
+
+
 def test_ranks_keep_as_many_snapshots_as_the_one_with_the_least_room(ranks):
     assert [rank["kept"]["ticks"] for rank in ranks] == [[3, 4]] * 2
     (plenty, *later), (scarce, *_) = (rank["kept"]["told"] for rank in ranks)
