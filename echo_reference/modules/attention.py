@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echo_reference.modules.attend import Heads, attend_blocked, attend_global, attend_scored, block_span
-from echo_reference.modules.distance import RelativeBias, causal_score, window_score
+from echo_reference.modules.distance import RelativeBias, causal_score, distances, window_score
 from echo_reference.modules.memo import Memo
 from echo_reference.modules.precise import Precise
 from echo_reference.modules.shape import split
@@ -180,21 +180,26 @@ class SelfAttention(nn.Module):
             row = row + F.pad(bias, (0, 0, 0, count - bias.shape[0])).to(dtype)
         return row
 
-    def _score_of_all(self, distance: Tensor) -> Tensor:
+    def _attend_newest(self, heads: Heads, first: int | Tensor) -> Tensor:
+        """What one query at position `first` reads, with scores from a table that is made once for a text."""
+        reach, keys, device = self.context - 1, heads.k.shape[2], heads.q.device
+        sources = [self.window.position, *(() if self.bias is None else (self.bias.table,))]
         every = slice(0, self.heads)
-        if not (self.causal and self.scores.keeps):
-            return self.score(distance, every)
-        # Token by token, a table of all distances is made once. What lies ahead is excluded at distance 1 and beyond.
-        reach = self.context - 1
-        sources = [self.window.position, *(() if self.bias is None else self.bias.parameters())]
-        table: Tensor = self.scores(sources, lambda: self.score(torch.arange(-reach, 2, device=distance.device), every))
-        return table.index_select(1, distance.clamp(max=1) + reach)
+        table: Tensor = self.scores(sources, lambda: self.score(torch.arange(-reach, 2, device=device), every))
+        if isinstance(first, int) and keys == first + 1:
+            row = table[:, reach - first : reach + 1]
+        else:  # room beyond what is written lies ahead, as distance 1 does
+            row = table.index_select(1, distances(1, keys, first, device).clamp(max=1) + reach)
+        return F.scaled_dot_product_attention(*heads, attn_mask=row[None, :, None], scale=1.0)
 
     def _attend(self, heads: Heads, key_mask: Tensor | None, first: int | Tensor) -> Tensor:
         """What each position reads, (B, T, H, D)."""
         count, length = self.heads, heads.k.shape[2]
         if self.causal or length <= _SHORT:
-            read = attend_scored(heads, self._score_of_all, key_mask, first)
+            newest = self.causal and key_mask is None and heads.q.shape[2] == 1 and self.scores.keeps
+            if newest and heads.q.dtype == self.query_phase.phase.dtype:
+                return self._attend_newest(heads, first).transpose(1, 2)
+            read = attend_scored(heads, lambda r: self.score(r, slice(0, count)), key_mask, first)
             return read.transpose(1, 2)
         near, far = slice(0, self.local_heads), slice(self.local_heads, count)
         local, rest = heads.cut(self.local_heads)
