@@ -1,12 +1,18 @@
-"""What Cockpit's economy tier costs, at every step, on the model of `benchmarks/overhead.py` that it can watch.
+r"""What Cockpit's economy tier costs, at every step, and `steady` beside it, on the model that Cockpit can watch.
 
-It needs torch's individual gradients (BackPACK), and with these an environment of its own:
+It needs torch's individual gradients (BackPACK), and with these an environment of its own, in which torchvision is left
+out, since it would take another build of torch:
 
-    python -m venv cockpit && cockpit/bin/pip install cockpit-for-pytorch==1.0.2 "setuptools<81"
+    python -m venv cockpit
+    cockpit/bin/pip install -c constraints.txt . matplotlib pandas "setuptools<81"
+    cockpit/bin/pip install --no-deps cockpit-for-pytorch==1.0.2 backpack-for-pytorch unfoldnd einops json-tricks \
+        seaborn
     cockpit/bin/python -m benchmarks.overhead_cockpit
 
 BackPACK has no individual gradients for batch normalisation in training, nor for attention, nor for modules of one's
-own: of the models there the MLP is left. The bare step is timed in the same process, by turns.
+own: of the models of `benchmarks/overhead.py` the MLP is left. The step is timed bare, under Cockpit and under `steady`
+in the same process, by turns of `CHUNKS` steps, in the process's own time on one thread. `steady` is timed when it has
+settled, after `FIRST` steps; Cockpit, whose every step is as dear as many, costs the same from the start.
 """
 
 from __future__ import annotations
@@ -23,19 +29,21 @@ from torch import nn
 from torch.optim import AdamW
 
 from benchmarks.overhead_models import mlp
+from homeostat import Homeostat
 
-CHUNK, FIRST = 20, 200
+FIRST = 600
+CHUNKS = {"bare": 100, "economy": 4, "steady": 100}
 
 
 class Run:
-    """One training run, bare or watched."""
+    """One training run, as one of `CHUNKS`."""
 
-    def __init__(self, *, watched: bool) -> None:
+    def __init__(self, contender: str) -> None:
         torch.manual_seed(0)
         self.workload = mlp()
         self.step = 0
         self.cockpit: Any = None
-        if watched:
+        if contender == "economy":
             from backpack import extend  # noqa: PLC0415 (lives in the other environment)
             from cockpit import Cockpit  # noqa: PLC0415
             from cockpit.utils.configuration import configuration  # noqa: PLC0415
@@ -44,6 +52,9 @@ class Run:
             self.individual = extend(nn.CrossEntropyLoss(reduction="none"))
             self.cockpit = Cockpit(self.workload.model.parameters(), quantities=configuration("economy"))
         self.optimizer = AdamW(self.workload.model.parameters(), lr=1e-3)
+        self.homeostat: Homeostat | None = None
+        if contender == "steady":
+            self.homeostat = Homeostat.from_recipe("steady").attach(self.workload.model, self.optimizer)
 
     def time(self, steps: int) -> float:
         """Train; returns the seconds it took."""
@@ -51,12 +62,18 @@ class Run:
         for _ in range(steps):
             self.optimizer.zero_grad()
             if self.cockpit is None:
-                self.workload.loss().backward()  # type: ignore[no-untyped-call]
+                self._backward()
             else:
                 self._watched_backward()
             self.optimizer.step()
             self.step += 1
         return time.process_time() - start
+
+    def _backward(self) -> None:
+        loss = self.workload.loss()
+        if self.homeostat is not None:
+            self.homeostat.observe(loss=loss)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _watched_backward(self) -> None:
         inputs, targets = self.workload.batch()
@@ -75,21 +92,27 @@ class Run:
 def main() -> None:
     """Measure, print, write the raw times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=10)
+    parser.add_argument("--chunks", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/overhead_cockpit.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    runs = {"bare": Run(watched=False), "economy": Run(watched=True)}
+    runs = {name: Run(name) for name in CHUNKS}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for name, run in runs.items():
-        run.time(FIRST if name == "bare" else CHUNK)
+        run.time(CHUNKS[name] if name == "economy" else FIRST)
     for _ in range(arguments.chunks):
         for name, run in runs.items():
-            times[name].append(run.time(CHUNK) / CHUNK)
-    ratio = statistics.median(e / b for e, b in zip(times["economy"], times["bare"], strict=True))
+            times[name].append(run.time(CHUNKS[name]) / CHUNKS[name])
     bare = statistics.median(times["bare"])
-    print(f"MLP, bare step {1000 * bare:.2f} ms; Cockpit's economy tier at every step: {ratio:.1f} times that")
-    found = {"torch": torch.__version__, "model": "mlp", "ratio": ratio, "times_s": times}
+    ratios = {
+        name: statistics.median(mine / b for mine, b in zip(times[name], times["bare"], strict=True))
+        for name in ("economy", "steady")
+    }
+    print(
+        f"MLP, bare step {1000 * bare:.2f} ms; Cockpit's economy tier at every step: {ratios['economy']:.1f} times "
+        f"that; steady: {100 * (ratios['steady'] - 1):+.1f} %"
+    )
+    found = {"torch": torch.__version__, "model": "mlp", "ratios": ratios, "times_s": times}
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
