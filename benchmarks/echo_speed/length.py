@@ -49,12 +49,17 @@ def main() -> None:
         times = harness.interleaved({name: layer(n, length) for name, n in KINDS.items()}, given.repetitions)
         raw.append({"length": length, "times_s": times})
         harness.keep(given.output, raw, given.threads)
-    rows, half = [], len(raw) // 2
+    print(table(raw))
+
+
+def table(raw: list[dict[str, Any]]) -> str:
+    """Milliseconds at each length, and the exponent of the longer half."""
+    lengths, rows, half = [entry["length"] for entry in raw], [], len(raw) // 2
     for name in KINDS:
         seconds = [statistics.median(entry["times_s"][name]) for entry in raw]
-        slope = exponent(given.lengths[half:], seconds[half:])
+        slope = exponent(lengths[half:], seconds[half:])
         rows.append([name, *(f"{1000 * s:.0f}" for s in seconds), f"{slope:.2f}"])
-    print(harness.table(["ms at", *given.lengths, "exponent"], rows))
+    return harness.table(["ms at", *lengths, "exponent"], rows)
 
 
 if __name__ == "__main__":

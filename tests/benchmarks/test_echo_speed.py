@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.echo_speed import harness
+from benchmarks.echo_speed import harness, page, picture
 from benchmarks.echo_speed.contenders import Batch, Size, echo, hugging_face, loss_of, openai
 from benchmarks.echo_speed.decoding import decoder
 from benchmarks.echo_speed.dials import FRACTIONS, MOVES, lipschitz
@@ -75,3 +76,25 @@ def test_the_model_is_continuous_in_a_dial(name: str) -> None:
     assert len(bounds) == len(FRACTIONS)
     # A jump would make the bound grow tenfold from each step to the next.
     assert 0 < max(bounds) < 3 * bounds[0]
+
+
+def test_the_page_shows_what_was_measured_and_whether_it_met_its_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    step = {
+        "size": "tiny",
+        "case": "30 s",
+        "times_s": {"Whisper, Hugging Face": [1.0] * 3, "Echo": [1.1] * 3, "Echo, time divided by 4": [0.5] * 3},
+        "parts": {"Echo": {"attention": 0.25, "rest": 0.75}},
+        "share_of_product_speed": {"Echo": 0.5},
+    }
+    harness.keep(tmp_path / "echo_speed_training_step_tiny.json", [step], 1)
+    lengths = [{"length": n, "times_s": {name: [n * 1e-3] for name in picture.COLOURS}} for n in (500, 1000, 2000)]
+    harness.keep(tmp_path / "echo_speed_length.json", lengths, 1)
+    written = page.page()
+    assert "| Echo | 3 | 1100 | 1.10 (1.10 .. 1.10) | 1: missed |" in written
+    assert "| 0.50 (0.50 .. 0.50) | 0.7: met |" in written
+    assert "| half of them | 500 | 1000 | 2000 | 1.00 |" in written
+    assert "## Decoding" not in written
+    assert (tmp_path / "echo_speed_length.svg").read_text().count("<polyline") == 3
