@@ -9,16 +9,19 @@ import torch
 
 from homeostat.actuators.limit import NEAR, LimitActuator
 from homeostat.actuators.lots import Lots
-from homeostat.norms import at_hand, gradient_norm, local
+from homeostat.actuators.probe import Probe
+from homeostat.norms import at_hand, gradient_norm, is_sharded, local
 from homeostat.plant import Plant
 
 
 class _Clip:
-    """The knob, and which steps are inspected."""
+    """The knob, which steps are inspected, and what tells of more that must be; None where the host cannot know."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, probe: Probe | None, *, sharded: bool) -> None:
         self.value = value
         self.lots = Lots()
+        self.probe = probe
+        self.sharded = sharded
 
 
 class ClipNorm(LimitActuator):
@@ -26,16 +29,21 @@ class ClipNorm(LimitActuator):
 
     g <- g min(1, limit / ||g||), over all parameters; the norm is the one `GradientNorm` reads, without the
     gradient scale. A gradient within the limit is left bit-identical, a non-finite one as it is. At `high` the clip
-    is open: nothing is measured and nothing is scaled. With a `lot` the gradients of quiet times are looked at in some
-    steps only; what passes between them is for the guards, a fault of whose makes every step be looked at again.
+    is open: nothing is measured and nothing is scaled.
+
+    With a `lot`, on the CPU, quiet times are looked at in one step of it, and in those in which the few smallest
+    gradients together are larger than in any of the last `calm` quiet steps looked at (`Probe`). On an accelerator a
+    look needs no wait, and every step gets one. A sharded gradient takes a collective to look at, and one step of the
+    `lot` gets it. A fault that a guard has found makes every step be looked at again.
     """
 
     high: float = 1e4
 
     def init(self, plant: Plant) -> _Clip:
         """Begin at `start`."""
-        del plant
-        return _Clip(self.first)
+        sharded = any(map(is_sharded, plant.parameters()))
+        probes = self.lot > 1 and plant.device.type == "cpu" and not sharded
+        return _Clip(self.first, Probe(self.calm) if probes else None, sharded=sharded)
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the gradient."""
@@ -44,15 +52,17 @@ class ClipNorm(LimitActuator):
 
     def before_step(self, plant: Plant, memory: _Clip) -> None:
         """Scale the gradients."""
-        if memory.lots.passes(plant.tick, plant.faults) or self.is_open(memory.value):
+        if self.is_open(memory.value) or not self._looks(plant, memory):
             return
-        memory.lots.hear(plant.faults)
-        norm = gradient_norm(plant) if memory.lots.due(plant.tick, self.lot, self.calm) else None
+        norm = gradient_norm(plant)
         if norm is None:
             return
-        if self.lot > 1:
-            memory.lots.note(plant.tick, ~(norm <= NEAR * memory.value))
         known = at_hand(norm)
+        if self.lot > 1:
+            near = ~(norm <= NEAR * memory.value)
+            memory.lots.note(plant.tick, near)
+            if memory.probe is not None and at_hand(near) == [False]:
+                memory.probe.note(plant.parameters())
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
         if known is not None and not memory.value < known[0] < math.inf:
             return
@@ -63,8 +73,21 @@ class ClipNorm(LimitActuator):
     def save(self, plant: Plant, memory: _Clip) -> list[Any]:
         """Return which steps are inspected."""
         memory.lots.hear(plant.faults)
-        return memory.lots.save()
+        return [memory.lots.save(), None if memory.probe is None else memory.probe.save(plant.parameters())]
 
     def load(self, plant: Plant, memory: _Clip, saved: list[Any]) -> None:
         """Continue with them."""
-        memory.lots.load(saved, plant.faults)
+        lots, probe = saved
+        memory.lots.load(lots, plant.faults)
+        if memory.probe is not None and probe is not None:
+            memory.probe.load(plant.parameters(), probe)
+
+    def _looks(self, plant: Plant, memory: _Clip) -> bool:
+        """Whether the step under way is looked at."""
+        if not memory.lots.passes(plant.tick, plant.faults):
+            memory.lots.hear(plant.faults)
+            if memory.lots.due(plant.tick, self.lot, self.calm):
+                return True
+        if memory.probe is not None:
+            return memory.probe.stands_out()
+        return not memory.sharded

@@ -26,8 +26,8 @@ class LimitActuator(Actuator):
     Attributes:
         start: limit to begin with; None begins open, at `high`.
         lot: of so many steps one is inspected, once `calm` in a row stayed below `NEAR` of the limit, and until one
-            does not (`Lots`). A single outlier among quiet steps then passes with probability 1 - 1 / lot. The
-            default inspects every step, which costs a pass over the model's tensors.
+            does not (`Lots`). A single outlier among quiet steps then passes with probability 1 - 1 / lot, unless the
+            actuator has another way to tell. The default inspects every step, which costs a pass over the tensors.
         calm: see `lot`.
 
     Raises:

@@ -82,3 +82,5 @@ class Lots:
 
     def _count(self, *, near: bool) -> None:
         self.quiet = 0 if near else self.quiet + 1
+        if near:
+            self._next = 0

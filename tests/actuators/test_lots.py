@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
 
-from homeostat.actuators import ClipNorm, lots
+from homeostat.actuators import ClipNorm, gradient, lots
 from homeostat.actuators.lots import Lots
+from homeostat.actuators.probe import Probe
 from homeostat.plant import Plant
 
 
@@ -71,17 +74,63 @@ def test_the_share_that_passes_without_a_look_is_that_of_the_docstring(p, seed):
     assert len(unquiet - seen) / len(unquiet) == pytest.approx(share, abs=4 * (share / len(unquiet)) ** 0.5 + 0.01)
 
 
-def test_a_clip_with_a_lot_passes_over_quiet_steps_only():
-    plant = Plant(model := torch.nn.Linear(3, 2, bias=False), (SGD(model.parameters(), lr=0.1),))
+def clipped(monkeypatch, *, sharded, sizes):
+    """The norms that a clip at 1 leaves of gradients of these, and the ticks at which it has looked at all of them."""
+    looked, measure = [], gradient.gradient_norm
+    plant = Plant(model := torch.nn.Linear(3, 2), (SGD(model.parameters(), lr=0.1),))
+    monkeypatch.setattr(gradient, "gradient_norm", lambda p: looked.append(p.tick) or measure(p))
+    monkeypatch.setattr(gradient, "is_sharded", lambda _: sharded)
     part = ClipNorm(start=1.0, lot=10, calm=5)
     memory, norms = part.init(plant), []
-    for tick in range(40):
-        plant.tick = tick
+    for plant.tick, size in enumerate(sizes):
         plant.forget()
-        # An outlier at 13 falls between two looks; one from 26 on is seen at 30, and all that follow it are.
-        size = 4.0 if tick == 13 or 26 <= tick < 36 else 0.5
-        model.weight.grad = torch.full((2, 3), size / 6**0.5)
+        model.weight.grad, model.bias.grad = torch.full((2, 3), size / 6**0.5), torch.zeros(2)
         part.before_step(plant, memory)
         norms.append(model.weight.grad.norm().item())
-    expected = [0.5] * 13 + [4.0] + [0.5] * 12 + [4.0] * 4 + [1.0] * 6 + [0.5] * 4
-    assert norms == pytest.approx(expected)
+    return norms, looked
+
+
+def test_a_clip_with_a_lot_passes_over_quiet_steps_only(monkeypatch):
+    # An outlier at 13 falls between two looks; one from 26 on is seen at 30, and all that follow it are.
+    sizes = [0.5] * 13 + [4.0] + [0.5] * 12 + [4.0] * 10 + [0.5] * 4
+    norms, looked = clipped(monkeypatch, sharded=True, sizes=sizes)
+    assert norms == pytest.approx([0.5] * 13 + [4.0] + [0.5] * 12 + [4.0] * 4 + [1.0] * 6 + [0.5] * 4)
+    assert looked == [0, 1, 2, 3, 4, 10, 20, *range(30, 40)]
+
+
+def test_a_clip_that_can_probe_finds_every_outlier_and_looks_no_more_often_at_quiet_steps(monkeypatch):
+    sizes = [0.5] * 13 + [4.0] + [0.5] * 12 + [4.0] * 10 + [0.5] * 4
+    norms, looked = clipped(monkeypatch, sharded=False, sizes=sizes)
+    assert norms == pytest.approx([min(size, 1.0) for size in sizes])
+    # Five quiet steps in a row follow each outlier.
+    assert looked == [0, 1, 2, 3, 4, 10, *range(13, 19), 20, *range(26, 40)]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(0.1, 3.0), min_size=2, max_size=30), st.data())
+def test_a_probe_goes_on_from_its_saved_state(sizes, data):
+    weights = [torch.nn.Parameter(torch.ones(n)) for n in (5, 2, 3, 7, 4)]
+    cut = data.draw(st.integers(1, len(sizes) - 1))
+    whole, resumed = Probe(4), Probe(4)
+    for step, size in enumerate(sizes):
+        for weight in weights[:-1]:
+            weight.grad = torch.full_like(weight, size)
+        if step == cut:
+            resumed.load(weights, whole.save(weights))
+        if step >= cut:
+            assert resumed.stands_out() == whole.stands_out() == (size > max(sizes[max(0, step - 4) : step]))
+            resumed.note(weights)
+        whole.note(weights)
+    assert whole.save(weights)[0] == [1, 2, 0, 3]
+
+
+@pytest.mark.parametrize("gradient", [None, torch.full((3,), math.nan), torch.full((3,), math.inf)])
+def test_a_probe_without_a_finite_gradient_stands_out(gradient):
+    weight = torch.nn.Parameter(torch.ones(3))
+    probe = Probe(4)
+    assert probe.stands_out()
+    weight.grad = torch.ones(3)
+    probe.note([weight])
+    assert not probe.stands_out()
+    weight.grad = gradient
+    assert probe.stands_out()
