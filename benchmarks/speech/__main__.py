@@ -3,7 +3,7 @@
     python -m benchmarks.speech FSDD --task digits --minutes 0.5 1
     python -m benchmarks.speech FSDD --task strings --minutes 1 1.5 2 3
     python -m benchmarks.speech FSDD --task speaker --minutes 1 2 --augment
-    python -m benchmarks.speech KATHLEEN --task sentences --minutes 1.5 3 5 --seeds 0
+    python -m benchmarks.speech KATHLEEN --task sentences --minutes 2 4 8
     python -m benchmarks.speech FSDD --task strings --minutes 1 --horizon 3 --seeds 0 --ablate
 
 FSDD and KATHLEEN are folders with train.jsonl and test.jsonl. Runs are taken one after another, each in a process of
