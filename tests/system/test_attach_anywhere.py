@@ -45,7 +45,7 @@ def test_a_run_that_converges_at_a_good_rate_is_left_alone():
         loss.backward()
         optimizer.step()
     ratios = homeostat.trace.loop("learning_rate")["reading.0"]
-    assert max(ratios[-5:]) < 0.1 * ratios[0]
+    assert ratios[-1] < 0.1 * ratios[0]
     assert homeostat.knobs["learning_rate"] == (1.0,)
     right = (model(held_images.flatten(1)).argmax(1) == held_labels).float().mean()
     assert right > 0.84  # 0.87 measured, with and without
