@@ -16,7 +16,7 @@ class Agenda:
         plant: whose ticks.
         senses: what loops and guards measure.
         monitoring: what is recorded of the observed metrics.
-        vitals_every: ticks between two records of the vitals, in the first 20 of them; later a twentieth to a tenth of
+        vitals_every: ticks between two records of the vitals, in the first 10 of them; later a tenth to a fifth of
             the run so far. 0 for none.
     """
 
@@ -42,5 +42,5 @@ class Agenda:
         every, tick = self._vitals_every, self._plant.tick
         if not every or tick % every:
             return False
-        tenths = tick // (10 * every)
-        return tick % (every << max(0, tenths.bit_length() - 1)) == 0
+        fifths = tick // (5 * every)
+        return tick % (every << max(0, fifths.bit_length() - 1)) == 0

@@ -43,7 +43,7 @@ class Homeostat(Uneven):
         sinks: where the trace goes besides memory.
         capacity: records kept in memory per loop and metric.
         report_every: ticks between two records of the observed metrics.
-        vitals_every: ticks between two records of the vitals, in the first 20 of them; later a twentieth to a tenth of
+        vitals_every: ticks between two records of the vitals, in the first 10 of them; later a tenth to a fifth of
             the run so far. 0 for none.
         advise: decide and record everything, and write nothing: the run is bit-identical to one without. Each law
             is told where its knobs really are; a record says what it would do next, with "advised" among the limits.

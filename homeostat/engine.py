@@ -50,7 +50,7 @@ class Engine:
         latency: ticks between measuring and deciding.
         trace: takes the records.
         report_every: ticks between two records of the observed metrics, which are this rank's own.
-        vitals_every: ticks between two records of the vitals, in the first 20 of them; later a twentieth to a tenth of
+        vitals_every: ticks between two records of the vitals, in the first 10 of them; later a tenth to a fifth of
             the run so far. 0 for none.
         advise: decide and record, and write nothing.
         protection: what answers faults.

@@ -162,4 +162,4 @@ class Guarding:
 
 def _at_once(observer: Observer, plant: Plant, memory: Any) -> float | None:
     reading = observer.observe(plant, memory)
-    return None if reading is None else float(reading.item())
+    return None if reading is None else float(reading)

@@ -22,9 +22,9 @@ class Metrics:
         heard_of_more: whether there is a metric that is new to whoever has set this to False.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         self.heard_of_more = False
-        self._like = torch.zeros((), device=device, dtype=dtype)
+        self._dtype = dtype
         self._slots: dict[str, _Slot] = {}
 
     @property
@@ -47,18 +47,18 @@ class Metrics:
         elif value.is_cpu:
             slot.add(float(cast("float", (value if value.dim() == 0 else value.flatten()[0]).tolist())))
         else:
-            slot.add(value.detach().reshape(()).to(self._like.dtype, copy=True))
+            slot.add(value.detach().reshape(()).to(self._dtype, copy=True))
 
     def reader(self, name: str) -> MetricReader:
         """Return a new reader of metric `name`, which need not have been observed yet."""
         slot = self._slot(name)
-        return MetricReader(slot, slot.add_reader(), self._like)
+        return MetricReader(slot, slot.add_reader())
 
     def peak_reader(self, name: str) -> PeakReader:
         """Return a new reader of the greatest values of metric `name`, which need not have been observed yet."""
         slot = self._slot(name)
         slot.peaks.append(None)
-        return PeakReader(slot, len(slot.peaks) - 1, self._like)
+        return PeakReader(slot, len(slot.peaks) - 1)
 
     def current(self, name: str) -> Tensor | float | None:
         """Return the mean of what was observed of a metric since the last tick; None where nothing was."""
@@ -115,35 +115,31 @@ class Metrics:
 class MetricReader:
     """One reader's view of a metric: the mean over the ticks since it last took one."""
 
-    def __init__(self, slot: _Slot, index: int, like: Tensor) -> None:
+    def __init__(self, slot: _Slot, index: int) -> None:
         self._slot = slot
         self._index = index
-        self._like = like
 
-    def take(self) -> Tensor | None:
-        """Return the mean as a 0-d tensor and start a new interval; None if nothing was observed in it."""
+    def take(self) -> Tensor | float | None:
+        """Return the mean and start a new interval; None if nothing was observed in it. On a device, shape ()."""
         slot, index = self._slot, self._index
         if slot.counts[index] == 0:
             return None
         mean = slot.sums[index] / slot.counts[index]
         slot.sums[index], slot.counts[index] = 0.0, 0
-        return mean.to(self._like) if isinstance(mean, Tensor) else torch.full_like(self._like, mean)
+        return mean
 
 
 class PeakReader:
     """One reader's view of a metric: the greatest value of a tick since it last took one."""
 
-    def __init__(self, slot: _Slot, index: int, like: Tensor) -> None:
+    def __init__(self, slot: _Slot, index: int) -> None:
         self._slot = slot
         self._index = index
-        self._like = like
 
-    def take(self) -> Tensor | None:
-        """Return the greatest value as a 0-d tensor and start a new interval; None if nothing was observed in it."""
+    def take(self) -> Tensor | float | None:
+        """Return the greatest value and start a new interval; None if nothing was observed. On a device, shape ()."""
         peak, self._slot.peaks[self._index] = self._slot.peaks[self._index], None
-        if peak is None:
-            return None
-        return peak.to(self._like) if isinstance(peak, Tensor) else torch.full_like(self._like, peak)
+        return peak
 
 
 class _Slot:

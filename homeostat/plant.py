@@ -45,7 +45,7 @@ class Plant:
         self.device = _device_of(model, optimizers)
         # float64 keeps means over long intervals exact; MPS does not have it.
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self.metrics = Metrics(self.device, self.dtype)
+        self.metrics = Metrics(self.dtype)
         self._cache: dict[str, Any] = {}
 
     @property

@@ -44,9 +44,9 @@ class Sensor:
         self.history = observer.start()
         self.handles: tuple[RemovableHandle, ...] = observer.attach(plant, self.memory)
         # A measurement of an update is taken after one step and rides the vector of the next.
-        self.measured: Tensor | None = None
+        self.measured: Tensor | float | None = None
         # Kept apart until the step is over: with a closure, what the step before measured is read in between.
-        self.proposed: Tensor | None = None
+        self.proposed: Tensor | float | None = None
 
     def close(self) -> None:
         """Remove the observer's hooks."""
@@ -168,7 +168,8 @@ class Senses:
             due = tuple(i for i, m in zip(due, measured, strict=True) if m is not None)
             if not due:
                 return
-        self._flights.append(_Flight(self._plant.tick + self._latency, due, Landing(self._pack(due, measured))))
+        numbers = self._alone(measured) if self._group is None else self._pack(due, measured)
+        self._flights.append(_Flight(self._plant.tick + self._latency, due, Landing(numbers)))
 
     def _arrivals(self) -> dict[int, float]:
         # A non-finite measurement is a reading too.
@@ -199,7 +200,7 @@ class Senses:
             "observers": self._kinds(),
             "histories": [to_data(sensor.history) for sensor in self._sensors],
             "memories": [to_data(sensor.observer.save(sensor.memory)) for sensor in self._sensors],
-            "measured": [None if s.measured is None else s.measured.item() for s in self._sensors],
+            "measured": [None if s.measured is None else float(s.measured) for s in self._sensors],
             # Without what the ranks compare, since there may be another number of them on load.
             "flights": [
                 [f.arrives, list(f.sensors), [row[: len(f.sensors)] for row in f.vector.tolist()]]
@@ -257,17 +258,31 @@ class Senses:
         tick = self._plant.tick + 1
         return [s for s in self._updates if s.observer.phase == phase and tick % s.pace.every == 0]
 
-    def _observe(self, sensor: Sensor) -> Tensor | None:
+    def _observe(self, sensor: Sensor) -> Tensor | float | None:
         if sensor.observer.phase in _OF_UPDATES:
             measured, sensor.measured = sensor.measured, None
             return measured
         return sensor.observer.observe(self._plant, sensor.memory)
 
-    def _pack(self, due: tuple[int, ...], measured: list[Tensor | None]) -> Tensor:
+    def _alone(self, measured: list[Tensor | float | None]) -> Tensor | list[Any]:
+        """Return what one process has measured, as one row: numbers where nobody has to wait for them."""
+        present = [m for m in measured if m is not None]
+        if self._latency == 0 and all(not isinstance(m, Tensor) or m.is_cpu for m in present):
+            return [[m.item() if isinstance(m, Tensor) else m for m in present]]
+        return torch.stack([self._value(m) for m in present]).reshape(1, -1)
+
+    def _value(self, measured: Tensor | float | None) -> Tensor:
+        """Return a measurement as a row takes it, shape ()."""
         absent = self._absent
-        if self._group is None:
-            return torch.stack([m.to(absent) for m in measured if m is not None]).reshape(1, -1)
-        values = torch.stack([absent if m is None else m.to(absent).reshape(()) for m in measured])
+        if measured is None:
+            return absent
+        if isinstance(measured, Tensor):
+            return measured.to(absent).reshape(())
+        return torch.full_like(absent, measured)
+
+    def _pack(self, due: tuple[int, ...], measured: list[Tensor | float | None]) -> Tensor:
+        absent = self._absent
+        values = torch.stack([self._value(m) for m in measured])
         # Made on the device: numbers copied there from the host would have to wait for it.
         present = torch.ones_like(absent)
         counts = torch.stack([absent if m is None else present for m in measured])

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from homeostat.actuators.limit import NEAR, LimitActuator
 from homeostat.actuators.lots import Lots
@@ -59,9 +60,9 @@ class ClipNorm(LimitActuator):
             return
         known = at_hand(norm)
         if self.lot > 1:
-            near = ~(norm <= NEAR * memory.value)
-            memory.lots.note(plant.tick, near)
-            if memory.probe is not None and at_hand(near) == [False]:
+            quiet = (norm if known is None else known[0]) <= NEAR * memory.value
+            memory.lots.note(plant.tick, ~quiet if isinstance(quiet, Tensor) else not quiet)
+            if memory.probe is not None and quiet:
                 memory.probe.note(plant.parameters())
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
         if known is not None and not memory.value < known[0] < math.inf:

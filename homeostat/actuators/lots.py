@@ -54,13 +54,12 @@ class Lots:
         """Whether it is known already that the step of this tick is not inspected; `faults` as in `hear`."""
         return tick < self._next and faults == self._faults
 
-    def note(self, tick: int, near: Tensor) -> None:
-        """Take in whether the step of this tick came near the limit, shape ()."""
-        known = at_hand(near)
-        if known is None:
+    def note(self, tick: int, near: Tensor | bool) -> None:
+        """Take in whether the step of this tick came near the limit; shape () where it is a tensor."""
+        if isinstance(near, Tensor) and at_hand(near) is None:
             self._coming.append((tick + _FLIGHT, Landing(near)))
         else:
-            self._count(near=known[0])
+            self._count(near=bool(near))
 
     def hear(self, faults: int) -> bool:
         """Inspect every step again if guards have found a fault since; says so. `faults` is their number so far."""

@@ -1,4 +1,4 @@
-"""A few gradients that tell whether a step is worth a look at all of them."""
+"""Two gradients that tell whether a step is worth a look at all of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-FEW = 4
-
 
 class Probe:
-    """The norm of the few smallest gradients, beside the greatest that it had in the last quiet steps looked at.
+    """The norm of two small gradients, beside the greatest that it had in the last quiet steps looked at.
 
-    A gradient that is far larger than usual is so in nearly all tensors, and these cost next to nothing. A step without
-    an outlier stands out about once in as many steps as are remembered, and is then looked at for nothing.
+    They are the smallest of the first half of the parameters, which the whole backward pass leads to, and the smallest
+    of the second, next to the loss. A gradient that is far larger than usual is so in nearly all tensors, and these
+    cost next to nothing. A step without an outlier stands out about once in as many steps as are remembered, and is
+    then looked at for nothing.
 
     Args:
         memory: quiet steps remembered.
@@ -36,10 +36,12 @@ class Probe:
         """Remember the step under way as quiet.
 
         Args:
-            parameters: all that are trained, of which the probe takes the smallest that have a gradient.
+            parameters: all that are trained, of which the probe takes two that have a gradient.
         """
         if not self._tensors or any(p.grad is None for p in self._tensors):
-            self._tensors = sorted((p for p in parameters if p.grad is not None), key=Tensor.numel)[:FEW]
+            moving = [p for p in parameters if p.grad is not None]
+            halves = moving[: len(moving) // 2], moving[len(moving) // 2 :]
+            self._tensors = [min(half, key=Tensor.numel) for half in halves if half]
         self._seen.append(self._square())
         self._greatest = max(self._seen)
 
@@ -57,9 +59,13 @@ class Probe:
         self._greatest = max(seen, default=0.0)
 
     def _square(self) -> float:
-        gradients = [p.grad for p in self._tensors]
-        if not gradients or any(g is None for g in gradients):
-            return float("inf")
-        dense = [g._values() if g.is_sparse else g for g in gradients if g is not None]
-        norms = torch._foreach_norm(dense, 2, dtype=torch.float32)
-        return sum(cast("float", norm.tolist()) ** 2 for norm in norms)
+        total = 0.0 if self._tensors else float("inf")
+        for parameter in self._tensors:
+            gradient = parameter.grad
+            if gradient is None:
+                return float("inf")
+            if gradient.is_sparse:
+                gradient = gradient._values()
+            # A call for each: for two tensors, one for both would take longer.
+            total += cast("float", torch.linalg.vector_norm(gradient).tolist()) ** 2
+        return total

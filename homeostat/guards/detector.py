@@ -19,7 +19,7 @@ class Finding(NamedTuple):
 
     Attributes:
         faulty: whether it tells of a fault.
-        score: how far it is out, in the detector's own unit.
+        score: how far it is out, in the detector's own unit; 0 where that was not worth finding out.
         text: why it is faulty, as one clause without the reading's name: "41 is 12.3 robust deviations above 2.1".
     """
 

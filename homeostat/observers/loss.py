@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -39,7 +38,7 @@ class Loss(Observer):
         """Start an interval of averaging."""
         return plant.metrics.reader(self.metric)
 
-    def observe(self, plant: Plant, memory: MetricReader) -> Tensor | None:
+    def observe(self, plant: Plant, memory: MetricReader) -> Tensor | float | None:
         """Return the mean over the ticks since the last reading."""
         del plant
         return memory.take()
@@ -76,7 +75,7 @@ class LossTrend(Observer):
         """Start an interval of averaging."""
         return plant.metrics.reader(self.metric)
 
-    def observe(self, plant: Plant, memory: MetricReader) -> Tensor | None:
+    def observe(self, plant: Plant, memory: MetricReader) -> Tensor | float | None:
         """Return the mean over the ticks since the last reading."""
         del plant
         return memory.take()
@@ -100,7 +99,7 @@ class _Readers:
     def __init__(self, training: MetricReader, validation: MetricReader) -> None:
         self.training = training
         self.validation = validation
-        self.last: Tensor | None = None
+        self.last: Tensor | float | None = None
 
 
 class GeneralizationGap(Observer):
@@ -124,7 +123,7 @@ class GeneralizationGap(Observer):
         """Start an interval of averaging for both losses."""
         return _Readers(plant.metrics.reader(self.training), plant.metrics.reader(self.validation))
 
-    def observe(self, plant: Plant, memory: _Readers) -> Tensor | None:
+    def observe(self, plant: Plant, memory: _Readers) -> Tensor | float | None:
         """Return the difference of the means, or None until a validation loss arrives."""
         del plant
         validation = memory.validation.take()
@@ -135,12 +134,18 @@ class GeneralizationGap(Observer):
         if training is None:
             return None
         gap = validation - training
-        return gap / training if self.relative else gap
+        return _ratio(gap, training) if self.relative else gap
 
     def save(self, memory: _Readers) -> float | None:
         """Return the last training mean."""
-        return None if memory.last is None else memory.last.item()
+        return None if memory.last is None else float(memory.last)
 
     def load(self, plant: Plant, memory: _Readers, saved: float | None) -> None:
         """Continue from it."""
-        memory.last = None if saved is None else torch.tensor(saved, dtype=plant.dtype, device=plant.device)
+        del plant
+        memory.last = saved
+
+
+def _ratio(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    """Return a / b, which is not finite where b is 0."""
+    return a / b if isinstance(b, Tensor) or b else a * math.inf

@@ -30,7 +30,7 @@ class LossPeak(Observer):
         """Start an interval."""
         return plant.metrics.peak_reader(self.metric)
 
-    def observe(self, plant: Plant, memory: PeakReader) -> Tensor | None:
+    def observe(self, plant: Plant, memory: PeakReader) -> Tensor | float | None:
         """Return the greatest value since the last reading."""
         del plant
         return memory.take()

@@ -61,8 +61,8 @@ class Observer(Part):
         del plant, memory
 
     @abstractmethod
-    def observe(self, plant: Plant, memory: Any) -> Tensor | None:
-        """Measure once."""
+    def observe(self, plant: Plant, memory: Any) -> Tensor | float | None:
+        """Measure once: shape () on the plant's device, or a number that the host has at hand; None for no reading."""
 
     def start(self) -> Any:
         """Return the history before the first reading."""

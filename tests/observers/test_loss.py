@@ -68,7 +68,7 @@ def test_the_observed_loss_is_the_mean_over_the_ticks_since_the_last_reading():
     for value in (1.0, 2.0, 6.0):
         run.metrics.observe("loss", value)
         run.metrics.commit()
-    assert observer.observe(run, memory).item() == 3.0
+    assert observer.observe(run, memory) == 3.0
     assert observer.observe(run, memory) is None
 
 
@@ -83,7 +83,7 @@ def test_the_gap_compares_the_means_of_the_interval_and_waits_for_an_evaluation(
     run.metrics.observe("validation_loss", 3.5)
     run.metrics.observe("validation_loss", 4.5)
     run.metrics.commit()
-    assert observer.observe(run, memory).item() == expected
+    assert observer.observe(run, memory) == expected
     assert observer.observe(run, memory) is None
 
 
@@ -98,7 +98,7 @@ def test_an_evaluation_right_after_another_is_compared_with_the_same_training_lo
             run.metrics.observe("loss", training)
         run.metrics.observe("validation_loss", validation)
         run.metrics.commit()
-        assert observer.observe(run, memory).item() == validation - 1.0
+        assert observer.observe(run, memory) == validation - 1.0
 
 
 def test_two_loops_may_read_one_metric_at_different_times():
@@ -107,8 +107,8 @@ def test_two_loops_may_read_one_metric_at_different_times():
     for value in (1.0, 3.0):
         run.metrics.observe("loss", value)
         run.metrics.commit()
-        assert observer.observe(run, first).item() == value
-    assert observer.observe(run, second).item() == 2.0
+        assert observer.observe(run, first) == value
+    assert observer.observe(run, second) == 2.0
 
 
 def test_a_non_finite_loss_reaches_the_loop_and_spoils_no_later_reading():

@@ -71,24 +71,27 @@ class Spike(Windowed):
     def judge(self, state: SpikeState, reading: float, elapsed: int) -> tuple[Finding, SpikeState]:
         """Judge one reading; a normal one is remembered."""
         normal, peak, greatest = state
-        spread = self._deviation(normal)
-        score = (self.place(normal, reading) - normal.center) / spread if spread else 0.0
         if greatest is not None and reading > greatest:
-            how = f"{score:.3g} robust deviations" if spread else "far"
-            return Finding(True, score, f"{reading:.4g} is {how} above {self.reading(normal.center):.4g}"), state
+            return self._found(normal, reading), state
         after = self.remember(normal, reading)
         if not self.knows(after):
-            return Finding(False, score), SpikeState(after)
+            return Finding(False, 0.0), SpikeState(after)
         if self.knows(normal):
             peak = max(reading - self.reading(normal.center), peak * 0.5 ** (elapsed / self.memory))
         else:
             readings = [self.reading(place) for place in after.history]
             peak = max(0.0, *(second - first for first, second in pairwise(readings)))
-        return Finding(False, score), SpikeState(after, peak, self._greatest(after, peak))
+        return Finding(False, 0.0), SpikeState(after, peak, self._greatest(after, peak))
 
     def screen(self, state: SpikeState) -> tuple[float, float]:
         """Return all up to the least spike."""
         return FINITE[0], LARGEST_SINGLE if state.greatest is None else min(state.greatest, LARGEST_SINGLE)
+
+    def _found(self, normal: Normal, reading: float) -> Finding:
+        spread = self._deviation(normal)
+        score = (self.place(normal, reading) - normal.center) / spread if spread else 0.0
+        how = f"{score:.3g} robust deviations" if spread else "far"
+        return Finding(True, score, f"{reading:.4g} is {how} above {self.reading(normal.center):.4g}")
 
     def _greatest(self, normal: Normal, peak: float) -> float:
         level = self.reading(normal.center)
