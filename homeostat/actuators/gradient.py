@@ -32,9 +32,9 @@ class ClipNorm(LimitActuator):
     gradient scale. A gradient within the limit is left bit-identical, a non-finite one as it is. At `high` the clip
     is open: nothing is measured and nothing is scaled.
 
-    With a `lot`, on the CPU, quiet times are looked at in one step of it, and in those in which the few smallest
-    gradients together are larger than in any of the last `calm` quiet steps looked at (`Probe`). On an accelerator a
-    look needs no wait, and every step gets one. A sharded gradient takes a collective to look at, and one step of the
+    With a `lot`, on the CPU, quiet times are looked at in one step of it, and in those in which two small gradients
+    together are larger than in any of the last `calm` quiet steps looked at (`Probe`). On an accelerator a look needs
+    no wait, and every step gets one. A sharded gradient takes a collective to look at, and one step of the
     `lot` gets it. A fault that a guard has found makes every step be looked at again.
     """
 
