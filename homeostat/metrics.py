@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class Metrics:
             msg = f"Metric {name!r} must be one number; got shape {tuple(value.shape)}. Reduce it, e.g. with .mean()."
             raise HomeostatError(msg)
         elif value.is_cpu:
-            slot.add(float(cast("float", (value if value.dim() == 0 else value.flatten()[0]).tolist())))
+            slot.add(float(value.item()))
         else:
             slot.add(value.detach().reshape(()).to(self._dtype, copy=True))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,5 +67,5 @@ class Probe:
             if gradient.is_sparse:
                 gradient = gradient._values()
             # A call for each: for two tensors, one for both would take longer.
-            total += cast("float", torch.linalg.vector_norm(gradient).tolist()) ** 2
+            total += torch.linalg.vector_norm(gradient).item() ** 2
         return total
