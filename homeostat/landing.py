@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def on_host(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be read without waiting for a device."""
+    return tensor.is_cpu
+
+
 class Landing:
     """A copy of a tensor that is made on the host while the run goes on.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from homeostat.errors import HomeostatError
+from homeostat.landing import on_host
 
 
 class Metrics:
@@ -44,7 +45,7 @@ class Metrics:
         elif value.numel() != 1:
             msg = f"Metric {name!r} must be one number; got shape {tuple(value.shape)}. Reduce it, e.g. with .mean()."
             raise HomeostatError(msg)
-        elif value.is_cpu:
+        elif on_host(value):
             slot.add(float(value.item()))
         else:
             slot.add(value.detach().reshape(()).to(self._dtype, copy=True))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from homeostat.landing import on_host
 from homeostat.plant import Plant
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _alike(tensors: Sequence[Tensor], layout: Callable[[DTensor], Hashable]) -> 
 
 def at_hand(values: Tensor) -> list[Any] | None:
     """Return `values` where they are known without waiting, on the CPU; None elsewhere."""
-    return values.flatten().tolist() if values.device.type == "cpu" else None
+    return values.flatten().tolist() if on_host(values) else None
 
 
 def _dense(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from homeostat.agreement import Agreement
 from homeostat.errors import StateError
-from homeostat.landing import Landing
+from homeostat.landing import Landing, on_host
 from homeostat.observers.observer import Observer, Phase
 from homeostat.pace import Pace
 from homeostat.plant import Plant
@@ -267,7 +267,7 @@ class Senses:
     def _alone(self, measured: list[Tensor | float | None]) -> Tensor | list[Any]:
         """Return what one process has measured, as one row: numbers where nobody has to wait for them."""
         present = [m for m in measured if m is not None]
-        if self._latency == 0 and all(not isinstance(m, Tensor) or m.is_cpu for m in present):
+        if self._latency == 0 and all(not isinstance(m, Tensor) or on_host(m) for m in present):
             return [[m.item() if isinstance(m, Tensor) else m for m in present]]
         return torch.stack([self._value(m) for m in present]).reshape(1, -1)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from homeostat.actuators.limit import NEAR, LimitActuator
 from homeostat.actuators.lots import Lots
 from homeostat.actuators.probe import Probe
+from homeostat.landing import on_host
 from homeostat.norms import at_hand, gradient_norm, is_sharded, local
 from homeostat.plant import Plant
 
@@ -43,7 +44,7 @@ class ClipNorm(LimitActuator):
     def init(self, plant: Plant) -> _Clip:
         """Begin at `start`."""
         sharded = any(map(is_sharded, plant.parameters()))
-        probes = self.lot > 1 and plant.device.type == "cpu" and not sharded
+        probes = self.lot > 1 and not sharded and all(map(on_host, plant.parameters()))
         return _Clip(self.first, Probe(self.calm) if probes else None, sharded=sharded)
 
     def targets(self, plant: Plant) -> frozenset[str]:

@@ -15,7 +15,7 @@ MOST_LINES = 350
 
 # Each level may import the ones above it in this list; within a level, only what is said to below.
 LEVELS = (
-    ("homeostat.errors", "homeostat.version", "homeostat.closing"),
+    ("homeostat.errors", "homeostat.version", "homeostat.closing", "homeostat.landing"),
     (
         "homeostat.part",
         "homeostat.state",
@@ -30,7 +30,6 @@ LEVELS = (
     ("homeostat.plant",),
     (
         "homeostat.agreement",
-        "homeostat.landing",
         "homeostat.norms",
         "homeostat.replicas",
         "homeostat.steered",

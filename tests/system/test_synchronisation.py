@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from homeostat import Loop
-from homeostat.actuators import LearningRate
+from homeostat import Homeostat, Loop, metrics, norms, sensing
+from homeostat.actuators import LearningRate, gradient
+from homeostat.guards import SnapshotPolicy
+from homeostat.landing import Landing
 from homeostat.laws import Hold
 from homeostat.observers import Loss
 from tests.training import Training, every_loop
@@ -51,15 +54,57 @@ def count(training: Training) -> Operations:
     return operations
 
 
-def test_between_decisions_nothing_waits_for_the_device():
+@pytest.fixture
+def lists(monkeypatch) -> list[torch.Size]:
+    """Take all tensors for a device's, on which nothing is at hand; return the shapes of those that are made lists of.
+
+    What has landed on the host may be.
+    """
+    for module in (metrics, norms, sensing, gradient):
+        monkeypatch.setattr(module, "on_host", lambda _: False)
+    made: list[torch.Size] = []
+    real, landing = torch.Tensor.tolist, Landing.tolist
+
+    def tolist(tensor: torch.Tensor) -> Any:
+        made.append(tensor.shape)
+        return real(tensor)
+
+    def landed(arriving: Landing) -> Any:
+        before = len(made)
+        numbers = landing(arriving)
+        del made[before:]
+        return numbers
+
+    monkeypatch.setattr(torch.Tensor, "tolist", tolist)
+    monkeypatch.setattr(Landing, "tolist", landed)
+    return made
+
+
+def test_between_decisions_nothing_waits_for_the_device(lists):
     training, alone = Training(), Training()
     # The limits act on every step, so that they are part of the test.
-    training.attach(every_loop(every=20), report_every=20)
+    training.attach(every_loop(every=20), report_every=20, latency=1)
     training.run(11)
     alone.run(11)
+    lists.clear()
     for _ in range(8):
         # AdamW's own step counts live on the host; they are what a run without a controller asks for as well.
         assert count(training).waits == count(alone).waits
+    assert lists == []
+
+
+@pytest.mark.parametrize("policy", [None, SnapshotPolicy(every=20, probation=5)])
+def test_of_all_that_steady_does_only_a_snapshot_waits_for_the_device(lists, policy):
+    training, alone = Training(), Training()
+    training.homeostat = Homeostat.from_recipe("steady", snapshots=policy)
+    training.homeostat.attach(training.model, training.optimizer, latency=1)
+    waited = set()
+    for tick in range(70):
+        before = len(lists)
+        if count(training).waits != count(alone).waits or len(lists) > before:
+            waited.add(tick)
+    # After the first step; after every twentieth; and the one answer, that all in it was finite, when it is trusted.
+    assert waited == (set() if policy is None else {0, 19, 24, 39, 44, 59, 64})
 
 
 def test_a_tick_without_a_decision_costs_two_operations_a_metric():
