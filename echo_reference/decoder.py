@@ -12,6 +12,7 @@ from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
 from echo_reference.modules.spec import StackSpec
 from echo_reference.modules.stack import Heard, Turner
+from echo_reference.modules.tied import Ends
 
 
 class TextDecoder(nn.Module):
@@ -53,7 +54,7 @@ class TextDecoder(nn.Module):
         shared: Tensor | None = None,
         heard: Heard | None = None,
         *,
-        tied: bool = False,
+        ends: Ends | None = None,
     ) -> Tensor:
         """Return features (B, T, d) ready for the tied output layer.
 
@@ -63,10 +64,10 @@ class TextDecoder(nn.Module):
             place: the first position, and where earlier keys and values are.
             shared: the model's one rotation, where it has one.
             heard: the audio, for rotations that depend on it.
-            tied: the features go to an output layer that has the token embedding's weight, and nowhere else.
+            ends: of the token embedding's weight, where the features go to the output layer that shares it.
         """
         first, count = place.first, tokens_BT.shape[1]
-        x = self.dropout(self.tokens(tokens_BT, tied) + self.position(first, count))
+        x = self.dropout(self.tokens(tokens_BT, ends) + self.position(first, count))
         turnings = self.turner(first + torch.arange(count, device=x.device), shared, heard)
         given: list[Source | None] = [*sources] if sources else [None] * len(turnings)
         for block, turning, source in zip(self.blocks, turnings, given, strict=True):

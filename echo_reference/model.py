@@ -24,10 +24,10 @@ from echo_reference.modules.convolution import ConvolutionBranch, valid
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.distance import RelativeBias
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
-from echo_reference.modules.output import score_tokens
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.stack import Heard, RotationSlot
+from echo_reference.modules.tied import Ends, score
 from echo_reference.warm_start import WhisperStart
 from homeostat.nn import Dial
 
@@ -244,10 +244,10 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             first = first.clone()
         mask = None if lengths is None else valid(lengths, audio.shape[1])
         sources = [Source(*read, mask) for read in self._read(audio, cache)]
-        tied = getattr(self.proj_out, "weight", None) is self.decoder.tokens.embedding.weight
+        ends = Ends.of(self.decoder.tokens.embedding, self.proj_out)
         place, heard = Place(own, first), Heard(audio, mask)
-        hidden = self.decoder(tokens, sources, place, self.shared_rotation(), heard, tied=tied)
-        return score_tokens(self.proj_out, hidden)
+        hidden = self.decoder(tokens, sources, place, self.shared_rotation(), heard, ends=ends)
+        return score(self.proj_out, ends, hidden)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels one position later, with the start token in front and padding where there is none."""

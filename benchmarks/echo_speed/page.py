@@ -54,13 +54,13 @@ def training_step() -> str:
             percents = [f"{100 * share:.0f} %" for share in shares.values()]
             speed = f"{100 * found['share_of_product_speed'][name]:.0f} %"
             parts.append([found["size"], found["case"], threads, name, *percents, speed])
-    columns = list(results("training_step")[0]["parts"]["Echo"])
+    case, columns = ("size", "case", "threads"), list(results("training_step")[0]["parts"]["Echo"])
     return "\n\n".join(
         (
-            harness.table(["size", "case", "threads", "model", "repetitions", "ms", "over Hugging Face's", "goal"], rows),
+            harness.table([*case, "model", "repetitions", "ms", "over Hugging Face's", "goal"], rows),
             "Where the time goes; the last column is the share of the speed of a product of 1024 x 1024 that the\n"
             "step's own products reach, all else counted in.",
-            harness.table(["size", "case", "threads", "model", *columns, "of product speed"], parts),
+            harness.table([*case, "model", *columns, "of product speed"], parts),
         )
     )
 

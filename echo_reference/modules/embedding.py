@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from echo_reference.modules.memo import Memo
+from echo_reference.modules.tied import Ends
 from homeostat.nn import Dial
 
 
@@ -62,27 +63,6 @@ class LearnedSinusoids(nn.Module):
         return F.normalize(self.direction[rows], dim=-1) * self.gain[rows, None]
 
 
-class _TiedRows(torch.autograd.Function):
-    """Looks up rows; their gradient touches these rows only, once autograd adds it to the output layer's.
-
-    A dense gradient of a vocabulary of 51865 is 80 MB at width 384, made of zeros and then added.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.shape = weight.shape
-        return weight[rows]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (rows,) = ctx.saved_tensors
-        grad = grad.flatten(0, -2)
-        if torch.is_grad_enabled() or grad.device.type != "cpu":  # adding a sparse tensor waits for other devices
-            return grad.new_zeros(ctx.shape).index_add(0, rows.flatten(), grad), None
-        return torch.sparse_coo_tensor(rows.view(1, -1), grad, ctx.shape, check_invariants=False), None
-
-
 class TokenEmbedding(nn.Module):
     """Token vectors of which a dial chooses how many dimensions act, on the way in and on the way out.
 
@@ -114,18 +94,14 @@ class TokenEmbedding(nn.Module):
         m = ((active * (1 + edge / width) - index) / edge).clamp(0.0, 1.0)
         return m * (m.square().sum() / width).rsqrt()
 
-    def forward(self, tokens_BT: Tensor, tied: bool = False) -> Tensor:
+    def forward(self, tokens_BT: Tensor, ends: Ends | None = None) -> Tensor:
         """Vectors of the tokens, (B, T, d).
 
         Args:
             tokens_BT: which.
-            tied: wherever a gradient comes back to the vectors, a dense one of the same weight comes from the output.
+            ends: of the weight, where the output layer's gradient is made along with this one.
         """
-        if tied and type(self.embedding) is nn.Embedding and not torch.compiler.is_compiling():
-            vectors: Tensor = _TiedRows.apply(self.embedding.weight, tokens_BT)  # type: ignore[no-untyped-call]
-        else:
-            vectors = self.embedding(tokens_BT)
-        return self.masked(vectors)
+        return self.masked(self.embedding(tokens_BT) if ends is None else ends.read(tokens_BT))
 
     def masked(self, hidden_BTC: Tensor) -> Tensor:
         """Hidden features as the tied output layer shall see them."""

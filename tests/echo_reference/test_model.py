@@ -234,3 +234,15 @@ def test_apply_initialization_starts_anew() -> None:
     assert model.encoder.blocks[0].convolution.gate.item() == 0.0
     assert model.encoder.turner.slots[0].rotation.skew.abs().max() == 0.0
     assert model.decoder.blocks[0].attention.q_proj.weight.std().item() == pytest.approx(0.2, rel=0.1)
+
+
+def test_the_gradient_of_the_tied_weight_is_that_of_both_its_uses() -> None:
+    gradients = []
+    for apart in (False, True):
+        model = generic_echo()
+        if apart:  # what listens to the output layer must hear it
+            model.proj_out.register_forward_hook(lambda *_: None)
+        loss(model, audio(), torch.tensor([40, 23])).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    for together, summed in zip(*gradients, strict=True):
+        torch.testing.assert_close(together, summed)
