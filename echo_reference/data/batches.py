@@ -183,9 +183,11 @@ class TrainingBatches:
         seed: int,
         *,
         augmentation: Augmentation | None = None,
+        frames: int | None = None,
         window: int = 8,
     ) -> None:
         self.clips, self.tokenizer, self.augmentation, self.seed = clips, tokenizer, augmentation, seed
+        self.frames = frames
         self.order = BatchOrder([clip.features.shape[1] for clip in clips], batch_size, seed, window)
 
     def __call__(self, step: int) -> Batch:
@@ -193,8 +195,14 @@ class TrainingBatches:
         clips = [self.clips[index] for index in self.order(step)]
         if self.augmentation is not None:
             random = np.random.default_rng([self.seed, 2, step])
-            clips = [clip._replace(features=self.augmentation(clip.features, random)) for clip in clips]
+            clips = [clip._replace(features=self._fit(self.augmentation(clip.features, random))) for clip in clips]
         return collate(clips, self.tokenizer)
+
+    def _fit(self, features: Tensor) -> Tensor:
+        if self.frames is None:
+            return features
+        missing = max(0, self.frames - features.shape[1])
+        return torch.cat((features[:, : self.frames], features[:, -1:].expand(-1, missing)), 1)
 
 
 def evaluation_batches(clips: Sequence[Clip], tokenizer: Tokenizer, batch_size: int) -> list[Batch]:

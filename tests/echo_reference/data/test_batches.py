@@ -89,6 +89,17 @@ def test_a_resumed_run_gets_the_same_bits() -> None:
     assert not torch.equal(resumed.features, TrainingBatches(CLIPS, WORDS, 4, seed=1)(11).features)
 
 
+def test_where_padding_is_heard_every_clip_stays_as_long() -> None:
+    varied = TrainingBatches(CLIPS, WORDS, 4, seed=1, augmentation=Augmentation(tempo=(0.5, 2.0)), frames=6)
+    free = TrainingBatches(CLIPS, WORDS, 4, seed=1, augmentation=Augmentation(tempo=(0.5, 2.0)))
+    for step in range(6):
+        fitted, made = varied(step), free(step)
+        assert fitted.feature_lengths.tolist() == [6] * 4
+        for clip, other, frames in zip(fitted.features, made.features, made.feature_lengths, strict=True):
+            assert torch.equal(clip[:, :frames], other[:, : min(frames, 6)])
+            assert (clip[:, frames:] == other[:, frames - 1 : frames]).all()
+
+
 def test_clips_hold_features_and_both_labels() -> None:
     noise = np.random.default_rng(0).standard_normal(3200).astype(np.float32)
     utterance = Utterance("u", noise, "one two")
