@@ -51,7 +51,7 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
     """Shape and features of an Echo; the defaults are the "medium" reference size.
 
     Whisper's names are accepted: `d_model` sets both sides' width, `encoder_layers` and its like set theirs;
-    `hidden_size` and `num_hidden_layers` mean the text side.
+    `hidden_size` and `num_hidden_layers` mean the text side, and give way to a name that says more.
 
     Attributes:
         n_audio_local_head: how many heads see only the window; None is half of them. Likewise for text.
@@ -77,7 +77,8 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
         config_version: raised when old configurations need translation.
 
     Raises:
-        ConfigError: a value that no model can be built from, or a version this code does not know.
+        ConfigError: a value that no model can be built from, two values under two names of one field, or a version
+            this code does not know.
     """
 
     model_type: ClassVar[str] = "echo_reference"
@@ -147,6 +148,11 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
 
     def __post_init__(self, **kwargs: Any) -> None:
         kwargs.pop("model_type", None)  # a foreign dictionary's own
+        # A Whisper's configuration may hold both, and by the general name mean its encoder.
+        for general, particular in _SAYS_MORE.items():
+            if particular in kwargs:
+                kwargs.pop(general, None)
+        self._check_names(kwargs)
         super().__post_init__(**kwargs)
         self.frequency_scales = tuple(float(scale) for scale in self.frequency_scales)
         self._check()
@@ -207,6 +213,18 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
             checkpointing=self.checkpointing,
         )
 
+    def _check_names(self, given: dict[str, Any]) -> None:
+        own = {**self.attribute_map, "d_model": "n_text_state"}
+        for name in given.keys() & own.keys():
+            for field in ("n_audio_state", "n_text_state") if name == "d_model" else (own[name],):
+                value = getattr(self, field)
+                self._require(
+                    value in {getattr(type(self), field), given[name]},
+                    f"{name} and {field} must be equal, being two names of one value",
+                    f"{given[name]} and {value}",
+                    "Give one of them",
+                )
+
     def _check(self) -> None:
         self._require(
             self.config_version == VERSION,
@@ -217,6 +235,21 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             self._require(value in allowed, f"{name} must be one of {allowed}", value, "Choose one of these")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) or (value is None and name.endswith("mlp"))
+            self._require(
+                whole and (value is None or value >= least),
+                f"{name} must be a whole number of at least {least}",
+                value,
+                "Correct it",
+            )
+        self._require(
+            self.ctc_vocab != 1, "ctc_vocab must count the blank and a symbol, or be 0 for no head", 1, "Raise it"
+        )
+        for name in ("dropout", "label_smoothing"):
+            value = getattr(self, name)
+            self._require(0 <= value < 1, f"{name} must lie in [0, 1)", value, "Lower it")
         self._require(
             self.conv_kernel == 0 or self.conv_kernel % 2 == 1,
             "conv_kernel must be odd, or 0 for no convolution",
@@ -276,6 +309,16 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ConfigError(f"{rule}; got {value!r}. {remedy}.")
 
 
+_SAYS_MORE = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "decoder_layers",
+    "num_attention_heads": "decoder_attention_heads",
+}
+_LEAST = {
+    **dict.fromkeys(("n_mels", "vocab_size", "n_audio_ctx", "n_text_ctx", "n_audio_layer", "n_text_layer"), 1),
+    **dict.fromkeys(("n_audio_mlp", "n_text_mlp"), 1),
+    **dict.fromkeys(("max_rel_dist", "conv_kernel", "ctc_vocab"), 0),
+}
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "subsampling": (2, 4, 8),
     "rotation": ("exact", "free", "none"),

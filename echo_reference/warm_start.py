@@ -47,10 +47,10 @@ class WhisperStart:
             changes: values of `EchoConfig` that shall be others; some of them give other logits.
 
         Raises:
-            ConfigError: the Whisper has a part that Echo has not.
+            ConfigError: the source is no Whisper, or one with a part that Echo has not.
         """
         if not isinstance(source, WhisperForConditionalGeneration):
-            source = WhisperForConditionalGeneration.from_pretrained(source)
+            source = read_whisper(source)
         model: Any = cls(EchoConfig(**{**_settings(source.config), **changes}))  # type: ignore[call-arg]
         state, own = dict(_renamed(source.state_dict())), model.state_dict()
         unfit = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
@@ -68,6 +68,23 @@ class WhisperStart:
             setattr(model.generation_config, name, getattr(source.generation_config, name, None))
         started: Self = model.eval()
         return started
+
+
+def read_whisper(source: str | PathLike[str]) -> WhisperForConditionalGeneration:
+    """Read a Whisper from a folder, or by its name on the hub.
+
+    Raises:
+        ConfigError: what is there is no Whisper.
+        OSError: nothing is there.
+    """
+    kind = WhisperConfig.get_config_dict(source)[0].get("model_type")
+    # The library would give a Whisper of random weights, with a warning.
+    if kind != WhisperConfig.model_type:
+        raise ConfigError(
+            f"A warm start must be from a Whisper; got a model of type {kind!r} in {source}. "
+            "Load an Echo with `Echo.from_pretrained`."
+        )
+    return WhisperForConditionalGeneration.from_pretrained(source)
 
 
 def _settings(whisper: WhisperConfig) -> dict[str, Any]:

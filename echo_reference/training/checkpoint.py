@@ -24,7 +24,7 @@ from homeostat.guards import random_state
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial"
 STATE = "training.pt"
-_VOCABULARY = "vocabulary.json"
+VOCABULARY = "vocabulary.json"
 _VERSION = 1
 
 
@@ -48,7 +48,7 @@ def save(folder: Path, step: int, reader: Reader, training: dict[str, Any], keep
         reader.model.save_pretrained(partial)
         EchoProcessor.for_model(reader.model.config, reader.tokenizer).save_pretrained(partial)
         vocabulary = {"tokenizer": reader.tokenizer.to_dict(), "symbols": reader.symbols.tokenizer.to_dict()}
-        (partial / _VOCABULARY).write_text(json.dumps(vocabulary), encoding="utf-8")
+        (partial / VOCABULARY).write_text(json.dumps(vocabulary), encoding="utf-8")
         state = {**training, "version": _VERSION, "step": step, "random": random_state()}
         torch.save(state, partial / STATE)
         partial.rename(target)
@@ -87,7 +87,7 @@ def load_reader(checkpoint: Path, device: torch.device) -> Reader:
         ConfigError: the model is of a version that this code does not know.
     """
     try:
-        vocabulary = json.loads((checkpoint / _VOCABULARY).read_text(encoding="utf-8"))
+        vocabulary = json.loads((checkpoint / VOCABULARY).read_text(encoding="utf-8"))
         tokenizer: Tokenizer = tokenizer_from_dict(vocabulary["tokenizer"])
         symbols: Tokenizer = tokenizer_from_dict(vocabulary["symbols"])
         # Read here, since `from_pretrained` takes the default configuration where the file is missing.

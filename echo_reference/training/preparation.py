@@ -21,7 +21,7 @@ from echo_reference.model import Echo
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding, TrainSettings
-from echo_reference.training.start import check_changes, warm_reader
+from echo_reference.training.start import check_changes, name_language, warm_reader
 from echo_reference.training.vocabulary import choose_symbols, choose_tokenizer
 from homeostat import Homeostat, Sink
 
@@ -55,7 +55,7 @@ def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
     """
     if settings.start:
         return warm_reader(settings, corpus)
-    tokenizer = choose_tokenizer(settings.tokens, corpus.train)
+    tokenizer = choose_tokenizer(settings.tokens, corpus.train, settings.language)
     symbols = choose_symbols(tokenizer, corpus.train)
     check_changes(settings.model)
     fitted = {
@@ -74,6 +74,7 @@ def build_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
         raise ConfigError(
             f"A model must be one that can be built; got {settings.model} ({error}). Correct --model."
         ) from error
+    name_language(model, tokenizer)
     return Reader(model, tokenizer, symbols)
 
 
@@ -117,6 +118,7 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
             settings.batch_size,
             settings.seed,
             augmentation=augmentation,
+            frames=None if config.pad_to is None else room.frames,
         ),
         validation=evaluation_batches(validation, tokenizer, 2 * settings.batch_size),
         heard=[clip.features for clip in validation],

@@ -48,6 +48,7 @@ class TrainSettings(BaseModel):
     tokens: Literal["auto", "word", "character", "whisper"] = Field(
         "auto", description="auto: words where few are known, else characters"
     )
+    language: str = Field("en", description="ISO code of what is spoken, for Whisper's vocabulary")
     recipe: str = Field("echo", description="control system: echo, steady, a recipe file, or none")
     steps: int = Field(900, ge=1, description="optimizer steps")
     minutes: float | None = Field(None, gt=0, description="stop early after this many minutes of training")
@@ -57,7 +58,9 @@ class TrainSettings(BaseModel):
     warmup: int = Field(50, ge=0, description="steps from 0 to the peak")
     weight_decay: float = Field(0.01, ge=0)
     augment: bool = Field(False, description="vary tempo, pitch and level, mask bands and spans")
-    decoding: Decoding = Field("joint", description="how the final transcripts are made")
+    decoding: Decoding = Field(
+        "joint", description="how the final transcripts are made; greedy where not given and the model cannot do joint"
+    )
     evaluate_every: int = Field(150, ge=1, description="steps between two evaluations on the validation split")
     validation_clips: int = Field(96, ge=1, description="at most this many validation clips")
     checkpoint_every: int = Field(300, ge=1, description="steps between two checkpoints")

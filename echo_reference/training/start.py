@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import WhisperForConditionalGeneration
+from transformers import PreTrainedConfig, WhisperForConditionalGeneration
 
 from echo_reference.config import EchoConfig
 from echo_reference.data.utterance import Corpus
 from echo_reference.errors import CheckpointError, ConfigError
 from echo_reference.model import Echo
-from echo_reference.tokens import CharacterTokenizer, CtcSymbols, WhisperTokenizer
+from echo_reference.tokens import CharacterTokenizer, CtcSymbols, Tokenizer, WhisperTokenizer
+from echo_reference.tokens.marks import whisper_marks
 from echo_reference.training import checkpoint
 from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding, TrainSettings
 from echo_reference.training.vocabulary import choose_symbols
+from echo_reference.warm_start import read_whisper
 
 
 def warm_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
@@ -32,57 +34,71 @@ def warm_reader(settings: TrainSettings, corpus: Corpus) -> Reader:
     """
     check_changes(settings.model)
     path = Path(settings.start)
-    if checkpoint.found(path) or (path / checkpoint.STATE).is_file():
+    if checkpoint.found(path) or (path / checkpoint.VOCABULARY).is_file():
         if settings.model:
             raise ConfigError(
                 f"A model that is started from a run must stay as it is; got {settings.model}. Leave --model out."
             )
-        return checkpoint.load_reader(checkpoint.latest(path), torch.device("cpu"))
-    source = read_whisper(settings.start)
-    symbols = choose_symbols(WhisperTokenizer(vocab_size=source.config.vocab_size), corpus.train)
-    return whisper_reader(source, symbols, {"ctc_vocab": symbols.size, **settings.model})
+        last = path if (path / checkpoint.VOCABULARY).is_file() else checkpoint.latest(path)
+        return checkpoint.load_reader(last, torch.device("cpu"))
+    source = _whisper(settings.start)
+    tokenizer = WhisperTokenizer(settings.language, vocab_size=source.config.vocab_size)
+    symbols = choose_symbols(tokenizer, corpus.train)
+    model = Echo.from_whisper(source, **{"ctc_vocab": symbols.size, **settings.model})
+    name_language(model, tokenizer)
+    return Reader(model, tokenizer, symbols)
 
 
 def trained_reader(source: Path) -> tuple[Reader, Decoding]:
-    """Return the model of a run, of one of its checkpoints or of a Whisper's folder, and how it is best read.
+    """Return the model of a run, of one of its checkpoints, a saved Echo or a Whisper, and how it is best read.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged.
+        CheckpointError: there is no model, it is damaged, or its vocabulary is not known.
         DataError: a Whisper's vocabulary is none of OpenAI's.
     """
-    if (source / "config.json").is_file() and not (source / checkpoint.STATE).is_file():
-        # Without a CTC head no alphabet is read.
-        nothing = CtcSymbols(CharacterTokenizer(" "))
-        return whisper_reader(read_whisper(str(source)), nothing, {"ctc_vocab": 0}), "greedy"
-    last = checkpoint.latest(source)
-    reader = checkpoint.load_reader(last, torch.device("cpu"))
-    return reader, checkpoint.load_training(last)["settings"]["decoding"]
+    if not (source / "config.json").is_file() or (source / checkpoint.STATE).is_file():
+        last = checkpoint.latest(source)
+        reader = checkpoint.load_reader(last, torch.device("cpu"))
+        return reader, checkpoint.load_training(last)["settings"]["decoding"]
+    if (source / checkpoint.VOCABULARY).is_file():
+        reader = checkpoint.load_reader(source, torch.device("cpu"))
+        return reader, usual_decoding(reader.model.config)
+    is_echo = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == EchoConfig.model_type
+    model = _bare_echo(source) if is_echo else Echo.from_whisper(_whisper(str(source)), ctc_vocab=0)
+    # Without a CTC head no alphabet is read.
+    nothing = CtcSymbols(CharacterTokenizer(" "))
+    return Reader(model, WhisperTokenizer(vocab_size=model.config.vocab_size), nothing), "greedy"
 
 
-def read_whisper(start: str) -> WhisperForConditionalGeneration:
-    """Read a Whisper: a folder, or a name on the hub.
+def usual_decoding(config: EchoConfig) -> Decoding:
+    """Return the best decoding that a model can do: by decoder and CTC head together where their symbols match."""
+    return "joint" if config.ctc_vocab and config.ctc_shift is not None else "greedy"
 
-    Raises:
-        CheckpointError: there is none.
-    """
+
+def name_language(model: Echo, tokenizer: Tokenizer) -> None:
+    """Let `generate` begin with the language and task that the model learns, where there are marks for them."""
+    if isinstance(tokenizer, WhisperTokenizer) and tokenizer.marks.multilingual:
+        model.generation_config.language, model.generation_config.task = tokenizer.language, tokenizer.task
+
+
+def _whisper(start: str) -> WhisperForConditionalGeneration:
     try:
-        return WhisperForConditionalGeneration.from_pretrained(start)
+        return read_whisper(start)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"A model must be a run or a Whisper; got {start} ({reason}). Correct it.") from error
 
 
-def whisper_reader(source: WhisperForConditionalGeneration, symbols: CtcSymbols, changes: dict[str, Any]) -> Reader:
-    """Return an Echo that gives a Whisper's logits, with `changes` to its configuration, and its vocabulary.
-
-    Raises:
-        DataError: the vocabulary is none of Whisper's.
-    """
-    tokenizer = WhisperTokenizer(vocab_size=source.config.vocab_size)
-    model = Echo.from_whisper(source, **changes)
-    if tokenizer.marks.multilingual:
-        model.generation_config.language, model.generation_config.task = tokenizer.language, tokenizer.task
-    return Reader(model, tokenizer, symbols)
+def _bare_echo(folder: Path) -> Echo:
+    """An Echo as `save_pretrained` writes it, without what a run keeps beside it."""
+    model: Echo = Echo.from_pretrained(folder)
+    if whisper_marks(model.config.vocab_size) is None:
+        raise CheckpointError(
+            "An Echo without the checkpoint of a run must have Whisper's vocabulary; got one of "
+            f"{model.config.vocab_size} ids in {folder}. Give the folder of the run."
+        )
+    model.ctc_head, model.config.ctc_vocab = None, 0  # nobody knows its alphabet
+    return model
 
 
 def check_changes(changes: dict[str, Any]) -> None:

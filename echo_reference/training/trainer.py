@@ -28,6 +28,7 @@ from echo_reference.training.preparation import (
     prepare_material,
 )
 from echo_reference.training.settings import TrainSettings
+from echo_reference.training.start import usual_decoding
 from homeostat import Sink
 from homeostat.guards import restore_random_state
 from homeostat.sinks import TRACE, JsonLines, TensorBoard
@@ -81,6 +82,8 @@ class Trainer:
         checkpoint.seed(self.settings.seed)
         corpus = load_corpus(self.settings.data)
         self.reader = self._reader(corpus)
+        if not saved and "decoding" not in settings.model_fields_set:
+            self.settings = settings.model_copy(update={"decoding": usual_decoding(self.reader.model.config)})
         check_decoding(self.settings.decoding, self.reader.model.config)
         self.material = prepare_material(self.settings, corpus, self.reader)
         self.model = self.reader.model.train()

@@ -13,8 +13,10 @@ from echo_reference.tokens import CharacterTokenizer, CtcSymbols, Tokenizer, Whi
 _FEW_WORDS = 100
 
 
-def choose_tokenizer(kind: Literal["auto", "word", "character", "whisper"], train: Sequence[Utterance]) -> Tokenizer:
-    """Return a tokenizer over what the training transcripts hold.
+def choose_tokenizer(
+    kind: Literal["auto", "word", "character", "whisper"], train: Sequence[Utterance], language: str = "en"
+) -> Tokenizer:
+    """Return a tokenizer over what the training transcripts hold; `language` is of Whisper's prompt.
 
     Raises:
         DataError: there is no transcript to learn a vocabulary from.
@@ -23,7 +25,7 @@ def choose_tokenizer(kind: Literal["auto", "word", "character", "whisper"], trai
     if not words:
         raise DataError(f"Training transcripts must hold words; got none in {len(train)} clips. Check the key `text`.")
     if kind == "whisper":
-        return WhisperTokenizer()
+        return WhisperTokenizer(language)
     if kind == "word" or (kind == "auto" and len(words) <= _FEW_WORDS):
         return WordTokenizer(words)
     return CharacterTokenizer(sorted({character for utterance in train for character in utterance.text}))

@@ -53,6 +53,24 @@ def test_a_foreign_dictionary_is_read_by_its_names() -> None:
     assert config.audio().width == config.text().width == 384
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_general_name_gives_way_to_one_that_says_more(order: int) -> None:
+    # As the hub has large-v3-turbo: its `num_hidden_layers` are those of the encoder.
+    turbo = {"encoder_layers": 32, "decoder_layers": 4, "num_hidden_layers": 32, "hidden_size": 99, "d_model": 1280}
+    turbo |= {"encoder_attention_heads": 20, "decoder_attention_heads": 20, "model_type": "whisper"}
+    config = EchoConfig.from_dict(dict(list(turbo.items())[::order]))
+    assert (config.n_audio_layer, config.n_text_layer) == (32, 4)
+    assert (config.n_audio_state, config.n_text_state) == (1280, 1280)
+
+
+def test_two_values_under_two_names_of_one_field_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"num_hidden_layers and n_text_layer must be equal.*got '4 and 5'"):
+        EchoConfig(num_hidden_layers=4, n_text_layer=5)
+    with pytest.raises(ConfigError, match=r"d_model and n_audio_state must be equal.*got '64 and 128'"):
+        EchoConfig(d_model=64, n_audio_state=128)
+    assert EchoConfig(num_hidden_layers=4, n_text_layer=4).n_text_layer == 4
+
+
 def test_it_survives_a_round_trip(tmp_path: Path) -> None:
     config = EchoConfig.preset("digits", frequency_scales=[1.0, 0.5], vocab_size=13)
     config.save_pretrained(tmp_path)
@@ -67,6 +85,12 @@ def test_it_survives_a_round_trip(tmp_path: Path) -> None:
     [
         ({"config_version": 99}, "config_version must be 1; got 99. .*release"),
         ({"subsampling": 3}, "subsampling must be one of"),
+        ({"n_audio_layer": 0}, "n_audio_layer must be a whole number of at least 1; got 0"),
+        ({"max_rel_dist": -1}, "max_rel_dist must be a whole number of at least 0; got -1"),
+        ({"conv_kernel": -1}, "conv_kernel must be a whole number of at least 0; got -1"),
+        ({"ctc_vocab": 1}, "ctc_vocab must count the blank and a symbol"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"label_smoothing": -0.1}, r"label_smoothing must lie in \[0, 1\)"),
         ({"rotation": "round"}, "rotation must be one of"),
         ({"n_audio_head": 7}, "n_audio_state must be a multiple"),
         ({"frequency_scales": (1.0, 2.0, 3.0)}, "multiple of the number of frequency_scales; got '16 heads for 3'"),

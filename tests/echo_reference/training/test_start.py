@@ -25,17 +25,21 @@ needs_whisper = pytest.mark.skipif(
 def test_a_whisper_is_gone_on_from(corpus: Path, tmp_path: Path) -> None:
     source = whisper(SIZE, **SPECIAL)
     source.save_pretrained(tmp_path / "whisper")
-    settings = tiny_settings(corpus, tmp_path / "run", start=str(tmp_path / "whisper"), model={}, decoding="greedy")
+    settings = tiny_settings(
+        corpus, tmp_path / "run", start=str(tmp_path / "whisper"), model={}, language="de", augment=True
+    )
     begun = warm_reader(settings, load_corpus(str(corpus)))
     assert difference(source, begun.model, SIZE) < 2e-5
     assert begun.model.config.ctc_vocab == begun.symbols.size
     # Whisper hears every clip as long as its window, and so does this one, in training too.
     trainer = quiet_trainer(settings.model_copy(update={"steps": 2, "recipe": "none"}))
     assert trainer.material.train(0).features.shape[2] == 100
+    assert trainer.settings.decoding == "greedy"
+    assert trainer.material.train(0).labels[0, :3].tolist() == [50261, 50359, 50363]
     finish(trainer)
     last = checkpoint.latest(tmp_path / "run")
     again = checkpoint.load_reader(last, torch.device("cpu"))
-    assert again.model.generation_config.language == "en"
+    assert again.model.generation_config.language == "de"
     assert difference(source, again.model, SIZE) > 1e-4
     assert AutoTokenizer.from_pretrained(last).decode([50258]) == "<|startoftranscript|>"
 

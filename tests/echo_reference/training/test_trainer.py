@@ -90,20 +90,30 @@ def test_evaluations_read_by_the_head_that_learns_first(corpus: Path, tmp_path: 
     assert quick_decoding(run.model) == "ctc"
     assert said.getvalue().count("% (ctc)") == 2
 
-    headless = {"model": {**TINY, "ctc_vocab": 0}, "decoding": "greedy", "steps": 1, "recipe": "none"}
+    headless = {"model": {**TINY, "ctc_vocab": 0}, "steps": 1, "recipe": "none"}
     other = quiet_trainer(tiny_settings(corpus, tmp_path / "other", **headless))
-    assert quick_decoding(other.model) == "greedy"
+    assert quick_decoding(other.model) == other.settings.decoding == "greedy"
     assert finish(other).score is not None
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokens": "whisper"}, "Joint decoding must have a CTC alphabet that corresponds to the tokens"),
-        ({"model": {**TINY, "ctc_vocab": 0}}, "Decoding joint must have a CTC head; got a model without one"),
+        (
+            {"tokens": "whisper", "decoding": "joint"},
+            "Joint decoding must have a CTC alphabet that corresponds to the tokens",
+        ),
+        (
+            {"model": {**TINY, "ctc_vocab": 0}, "decoding": "joint"},
+            "Decoding joint must have a CTC head; got a model without one",
+        ),
         ({"model": {"n_audio_layr": 1}}, "by the names of EchoConfig; got n_audio_layr"),
-        ({"model": {**TINY, "n_audio_layer": "many"}}, "must be one that can be built; got .*'many'"),
-        ({"model": {**TINY, "dropout": 2.0}}, r"must be one that can be built; .*must lie in \[0, 1\)"),
+        (
+            {"model": {**TINY, "n_audio_layer": "many"}},
+            "n_audio_layer must be a whole number of at least 1; got 'many'",
+        ),
+        ({"model": {**TINY, "dropout": 2.0}}, r"dropout must lie in \[0, 1\); got 2.0"),
+        ({"model": {**TINY, "base": -1.0}}, r"must be one that can be built; .*must start within"),
         ({"preset": "huge"}, "A preset must be one of .*; got 'huge'"),
     ],
 )
