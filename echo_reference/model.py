@@ -15,9 +15,8 @@ from transformers.utils.generic import ModelOutput
 from echo_reference.config import EchoConfig
 from echo_reference.decoder import TextDecoder
 from echo_reference.encoder import AudioEncoder
-from echo_reference.errors import DataError
-from echo_reference.features import FRAMES_PER_SECOND
 from echo_reference.generation import EchoGeneration
+from echo_reference.limits import check_features, check_tokens
 from echo_reference.loss import IGNORED, ctc_loss, token_loss
 from echo_reference.modules.attention import Place, QueryPhase, Source
 from echo_reference.modules.convolution import ConvolutionBranch, valid
@@ -160,14 +159,9 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
             feature_lengths: valid frames of each clip; ignored where the configuration lets padding count.
 
         Raises:
-            DataError: a clip is longer than the encoder has positions for.
+            DataError: these are no such features, or a clip is longer than the encoder has positions for.
         """
-        most = self.config.n_audio_ctx * self.config.subsampling
-        if input_features.shape[2] > most:
-            raise DataError(
-                f"A clip must last at most {most / FRAMES_PER_SECOND:g} s, for which this model has positions; got "
-                f"{input_features.shape[2] / FRAMES_PER_SECOND:g} s. Cut it, or use a model with a larger n_audio_ctx."
-            )
+        check_features(input_features, self.config.n_mels, self.config.n_audio_ctx * self.config.subsampling)
         lengths = feature_lengths if self.config.mask_audio else None
         audio, mask = self.encoder(input_features, lengths, self.shared_rotation())
         return audio, None if mask is None else mask.sum(-1)
@@ -238,8 +232,13 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
     def decode(
         self, tokens: Tensor, audio: Tensor, lengths: Tensor | None, cache: EncoderDecoderCache | None = None
     ) -> Tensor:
-        """Logits (B, L, vocab_size) of the tokens that follow `tokens` (B, L), given what the cache holds."""
+        """Logits (B, L, vocab_size) of the tokens that follow `tokens` (B, L), given what the cache holds.
+
+        Raises:
+            DataError: the text is longer than the decoder has positions for.
+        """
         own, first = (None, 0) if cache is None else (cache.self_attention_cache, cache.get_seq_length())
+        check_tokens(tokens.shape[1], first, self.config.n_text_ctx)
         if isinstance(first, Tensor):  # a static cache's own counter, which moves on as the layers write
             first = first.clone()
         mask = None if lengths is None else valid(lengths, audio.shape[1])

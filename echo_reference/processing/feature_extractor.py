@@ -53,7 +53,8 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
             options: `return_tensors` of another kind than "pt"; what else there is changes nothing.
 
         Raises:
-            DataError: another sampling rate, or a clip that is no mono waveform of 25 ms or more.
+            DataError: another sampling rate; or a clip that is no mono waveform of 25 ms or more, is not of full
+                scale 1, has NaN samples, or is longer than what it would be padded to.
         """
         if sampling_rate not in {None, self.sampling_rate}:
             raise DataError(
@@ -73,7 +74,20 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         return BatchFeature(data).convert_to_tensors(options.get("return_tensors") or "pt")
 
     def _features(self, clip: ArrayLike) -> tuple[Tensor, int]:
-        waveform = torch.as_tensor(np.asarray(clip, dtype=np.float32))
+        given = np.asarray(clip)
+        if given.dtype.kind != "f" and given.size:
+            raise DataError(
+                f"Audio must be of floating point numbers, full scale 1; got {given.dtype}. "
+                "Read it so, or divide it by its full scale (32768 for int16)."
+            )
+        waveform = torch.as_tensor(given.astype(np.float32))
+        if not waveform.isfinite().all():
+            raise DataError("Samples must be finite; got NaN or infinity. Restore the recording from its source.")
         pad_to = None if self.pad_to is None else round(self.pad_to * self.sampling_rate)
+        if pad_to is not None and len(waveform) > pad_to:
+            raise DataError(
+                f"A clip must last at most {self.pad_to:g} s; got {len(waveform) / self.sampling_rate:g} s. Cut it, "
+                "give a pipeline chunk_length_s, or use `echo-reference transcribe`."
+            )
         features = LogMel(self.feature_size, pad_to)(waveform)
         return features, min(len(waveform) // HOP, features.shape[1])

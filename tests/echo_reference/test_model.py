@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
 
 from echo_reference.errors import DataError
 from echo_reference.model import Echo
@@ -109,6 +110,32 @@ def test_a_clip_longer_than_the_positions_is_refused() -> None:
     assert model.encode(audio(1, most))[0].shape[1] == config.n_audio_ctx
     with pytest.raises(DataError, match="A clip must last at most"):
         model.encode(audio(1, most + 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"input_features": audio()[0]}, r"must be \(batch, 8, frames\), .* got \(8, 40\)"),
+        ({"input_features": audio().mT}, r"must be \(batch, 8, frames\), .* got \(2, 40, 8\)"),
+        ({"input_features": audio()[..., :0]}, r"got \(2, 8, 0\)"),
+        ({"decoder_input_ids": torch.ones(2, 25, dtype=torch.long)}, "at most 24 tokens, .* got 25"),
+        ({"labels": torch.ones(2, 25, dtype=torch.long)}, "at most 24 tokens, .* got 25"),
+        ({"ctc_targets": torch.tensor([[3, 7], [1, -100]])}, "from 1 to 6, or -100 for none; got 7"),
+        ({"ctc_targets": torch.tensor([[3, 0], [1, -100]])}, "from 1 to 6, or -100 for none; got 0"),
+    ],
+)
+def test_what_cannot_be_heard_or_written_is_refused_in_one_sentence(given: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        generic_echo()(**{"input_features": audio(), **given})
+
+
+def test_a_text_that_goes_on_beyond_the_positions_is_refused() -> None:
+    model = generic_echo().eval()
+    heard, lengths = model.encode(audio())
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    model.decode(torch.ones(2, 24, dtype=torch.long), heard, lengths, cache)
+    with pytest.raises(DataError, match=r"at most 24 tokens, .* got 25"):
+        model.decode(torch.ones(2, 1, dtype=torch.long), heard, lengths, cache)
 
 
 def test_padding_counts_where_the_configuration_says_so() -> None:

@@ -45,3 +45,19 @@ def test_other_rates_and_shapes_are_refused() -> None:
         EchoFeatureExtractor()(noise(5000), sampling_rate=8000)
     with pytest.raises(DataError, match="one-dimensional"):
         EchoFeatureExtractor()(noise(5000).reshape(2, 2500))
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (np.zeros(0), r"one-dimensional with at least 400 samples; got shape \(0,\)"),
+        (np.full(5000, np.nan), "Samples must be finite"),
+        (np.full(5000, -np.inf), "Samples must be finite"),
+        ((3000 * noise(5000)).astype(np.int16), "floating point numbers, full scale 1; got int16"),
+        ("speech.wav", "floating point numbers, full scale 1; got <U10"),
+        (noise(16001), r"at most 1 s; got 1.00006 s. Cut it"),
+    ],
+)
+def test_what_is_no_recording_is_refused(clip: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        EchoFeatureExtractor(20, pad_to=1.0)(clip)  # type: ignore[arg-type]
