@@ -15,6 +15,8 @@ from echo_reference.errors import ConfigError
 from echo_reference.modules.memo import remembering
 from echo_reference.tokens.marks import Task, WhisperMarks, whisper_marks
 
+_OF_AUDIO = ("attention_mask", "feature_lengths", "encoder_outputs")
+
 
 class EncoderForGeneration(nn.Module):
     """The audio side under the call that `generate` makes."""
@@ -59,7 +61,8 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         Args:
             input_features: log-mel frames (B, n_mels, T).
             generation_config: as in transformers; may carry `language`, `task` and `return_timestamps` too.
-            language: ISO code of what is spoken; without it a model with Whisper's vocabulary finds out by itself.
+            language: ISO code of what is spoken; where task or timestamps are asked for without it, it is detected for
+                each clip, and where nothing is asked for, the model begins with the start mark alone.
             task: "transcribe", or "translate" into English.
             return_timestamps: let the transcript begin and end its segments with timestamps.
             options: as in transformers, and what `forward` takes.
@@ -74,10 +77,11 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         wishes = {"language": language, "task": task, "return_timestamps": return_timestamps}
         for name, wish in wishes.items():
             setattr(settings, name, getattr(settings, name, None) if wish is None else wish)
+        if input_features is None and "encoder_outputs" not in options:
+            raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
         given = options.get("decoder_input_ids")
         if given is None and (settings.language or settings.task or settings.return_timestamps):
-            audio = options["encoder_outputs"][0] if input_features is None else input_features
-            given = options["decoder_input_ids"] = self._prompt(settings).to(audio.device).repeat(len(audio), 1)
+            given = options["decoder_input_ids"] = self._prompts(input_features, settings, options)
         length = 1 if given is None else given.shape[1]
         if settings.return_timestamps:
             settings.no_timestamps_token_id = self._marks().no_timestamps
@@ -92,10 +96,42 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         del modality
         return EncoderForGeneration(self)
 
-    def _prompt(self, settings: GenerationConfig) -> Tensor:
+    @torch.no_grad()
+    def detect_language(self, input_features: Tensor | None = None, **given: Any) -> list[str]:
+        """ISO code of the language that each clip is most probably in: of the marks that may follow the start.
+
+        Args:
+            input_features: log-mel frames (B, n_mels, T).
+            given: what else `forward` takes: `feature_lengths`, `encoder_outputs`, ...
+
+        Raises:
+            ConfigError: the vocabulary has no marks of languages.
+        """
+        marks = self._marks()
+        if not marks.multilingual:
+            raise ConfigError(
+                "A language must be detected by a multilingual model; got an English-only one. Leave it out."
+            )
+        audio = given["encoder_outputs"][0] if input_features is None else input_features
+        start = torch.full((len(audio), 1), marks.start, device=audio.device)
+        logits = self(input_features, decoder_input_ids=start, **given).logits[:, 0]
+        best = logits[:, marks.start + 1 : marks.translate].argmax(-1)
+        return [marks.languages[i] for i in best.tolist()]
+
+    def _prompts(self, input_features: Tensor | None, settings: GenerationConfig, options: dict[str, Any]) -> Tensor:
+        """The prompt of each clip, (B, L); its language is detected where none is named."""
+        marks = self._marks()
         task: Task = settings.task or "transcribe"
+        audio = options["encoder_outputs"][0] if input_features is None else input_features
+        languages = [settings.language or "en"] * len(audio)
+        if not settings.language and marks.multilingual:
+            known = {name: options[name] for name in _OF_AUDIO if options.get(name) is not None}
+            if "encoder_outputs" not in known:  # heard once, for both
+                known["encoder_outputs"] = options["encoder_outputs"] = self.get_encoder()(input_features, **known)
+            languages = self.detect_language(**known)
         timestamps = bool(settings.return_timestamps)
-        return torch.tensor(self._marks().prompt(settings.language or "en", task, timestamps=timestamps))
+        rows = [marks.prompt(language, task, timestamps=timestamps) for language in languages]
+        return torch.tensor(rows, device=audio.device)
 
     def _marks(self) -> WhisperMarks:
         marks = whisper_marks(self.config.vocab_size)

@@ -13,9 +13,9 @@ from rich.console import Console
 from echo_reference.commands.command import Command
 from echo_reference.data.audio import read_audio
 from echo_reference.errors import DataError
-from echo_reference.features import FRAMES_PER_SECOND
-from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long
-from echo_reference.sampling import SAMPLE_RATE
+from echo_reference.features import HOP
+from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long, tuned
+from echo_reference.tokens.marks import Task
 from echo_reference.training.evaluation import Reader, transcribe
 from echo_reference.training.preparation import check_decoding
 from echo_reference.training.settings import Decoding, Device
@@ -25,11 +25,17 @@ from echo_reference.training.start import trained_reader
 class Transcribe(Command):
     """Write down what is said in audio files (WAV, FLAC, Ogg, MP3) of any length, as text or with times."""
 
-    run: CliPositionalArg[Path] = Field(description="folder of a run, one of its checkpoints, or a Whisper")
+    run: CliPositionalArg[Path] = Field(
+        description="folder of a run, one of its checkpoints, a saved Echo or a Whisper"
+    )
     files: CliPositionalArg[list[Path]] = Field(description="audio files", min_length=1)
     format: Format = Field("text", description="text, or with times: json, srt (SubRip), vtt (WebVTT)")
     output: Path | None = Field(None, description="folder for one file each; without it they are printed")
     decoding: Decoding | None = Field(None, description="by default the run's own")
+    language: str | None = Field(
+        None, description="ISO code of what is spoken, for Whisper's vocabulary; by default the run's own, or detected"
+    )
+    task: Task | None = Field(None, description="transcribe, or translate into English; by default the run's own")
     window: float = Field(30.0, gt=0, description="seconds of a long recording that are read at once")
     overlap: float = Field(5.0, ge=0, description="seconds that two windows share, without timestamps in the model")
     device: Device = "cpu"
@@ -53,13 +59,15 @@ class Transcribe(Command):
 
     def _texts(self, reader: Reader, recordings: Sequence[torch.Tensor], decoding: Decoding) -> list[str]:
         config = reader.model.config
-        room = config.n_audio_ctx * config.subsampling / FRAMES_PER_SECOND * SAMPLE_RATE
-        if self.format == "text" and all(len(samples) <= room for samples in recordings):
-            short = transcribe(reader, [reader.features(samples) for samples in recordings], decoding)
+        readers = [tuned(reader, samples, self.language, self.task) for samples in recordings]
+        alike = len({each.tokenizer.prompt_ids for each in readers}) == 1
+        room = config.n_audio_ctx * config.subsampling * HOP
+        if self.format == "text" and alike and all(len(samples) <= room for samples in recordings):
+            short = transcribe(readers[0], [reader.features(samples) for samples in recordings], decoding)
             return [render([Segment(0.0, 0.0, text)], "text") for text in short]
         return [
-            render(transcribe_long(reader, samples, decoding, window=self.window, overlap=self.overlap), self.format)
-            for samples in recordings
+            render(transcribe_long(each, samples, decoding, window=self.window, overlap=self.overlap), self.format)
+            for each, samples in zip(readers, recordings, strict=True)
         ]
 
     def _check_names(self) -> None:

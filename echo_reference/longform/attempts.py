@@ -72,7 +72,7 @@ def _read(model: Echo, tokenizer: WhisperTokenizer, encoded: object, lengths: Te
         return_timestamps=True,
         do_sample=temperature > 0,
         temperature=temperature or None,
-        top_k=0,
+        top_k=0 if temperature > 0 else None,
         return_dict_in_generate=True,
         output_scores=True,
     )

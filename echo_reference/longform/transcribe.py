@@ -131,6 +131,8 @@ def read_timestamps(
             start, text = None, []
         else:
             start = seconds
-    if start is None or not tokenizer.decode(text):
+    # A model that hears padding may write of what lies beyond the recording.
+    segments = [segment for segment in segments if segment.start < duration]
+    if start is None or start >= duration or not tokenizer.decode(text):
         return segments, None
-    return segments, Segment(min(start, duration), duration, tokenizer.decode(text))
+    return segments, Segment(start, duration, tokenizer.decode(text))

@@ -153,7 +153,7 @@ def speaker(**changes: object) -> Echo:
     [
         ({"language": "de"}, [50258, 50261, 50359, 50363]),
         ({"language": "su", "task": "translate"}, [50258, 50357, 50358, 50363]),
-        ({"task": "transcribe", "return_timestamps": True}, [50258, 50259, 50359]),
+        ({"language": "en", "task": "transcribe", "return_timestamps": True}, [50258, 50259, 50359]),
         ({}, [50258]),
     ],
 )
@@ -161,6 +161,30 @@ def test_language_task_and_timestamps_become_the_prompt(asked: dict[str, Any], p
     tokens = speaker().generate(audio(2), max_new_tokens=2, **asked)
     assert tokens[:, : len(prompt)].tolist() == [prompt] * 2
     assert tokens.shape[1] == len(prompt) + 2
+
+
+def test_a_language_that_is_not_named_is_detected_for_each_clip() -> None:
+    model, hidden = speaker(), []
+    handle = model.proj_out.register_forward_pre_hook(lambda _, given: hidden.append(given[0][:, 0]))
+    with torch.no_grad():
+        model(audio(3), feature_lengths=LENGTHS, decoder_input_ids=torch.full((3, 1), 50258))
+        handle.remove()
+        first, second, third = hidden[0]
+        model.proj_out.weight[50259:50358] = 0.0
+        model.proj_out.weight[50300], model.proj_out.weight[50310] = first - second, second - third
+    marks = whisper_marks(51865)
+    assert marks is not None
+    languages = [
+        50259 + marks.languages.index(each) for each in model.detect_language(audio(3), feature_lengths=LENGTHS)
+    ]
+    assert languages[:2] == [50300, 50310]
+    for given in ({"input_features": audio(3)}, {"encoder_outputs": model.get_encoder()(audio(3), None, LENGTHS)}):
+        tokens = model.generate(**given, feature_lengths=LENGTHS, task="translate", max_new_tokens=2)
+        assert tokens[:, :4].tolist() == [[50258, language, 50358, 50363] for language in languages]
+    with pytest.raises(ConfigError, match="must go with a vocabulary of Whisper's"):
+        talkative().detect_language(audio(1))
+    with pytest.raises(ValueError, match="input_features or encoder_outputs; got neither"):
+        model.generate(task="transcribe")
 
 
 def test_the_generation_config_may_carry_them(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from transformers import BartConfig
 
 from echo_reference.commands import run
+from echo_reference.errors import ConfigError
+from echo_reference.model import Echo
 from echo_reference.training import checkpoint
 from tests.echo_reference.runs import tiny_settings, write_corpus
 
@@ -141,6 +144,24 @@ def test_a_model_of_another_version(refused: Refused, trained: Path, tmp_path: P
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps({**config, "config_version": 7}), encoding="utf-8")
     assert "config_version must be 1; got 7" in refused(["evaluate", str(copy)])
+
+
+def test_a_model_that_is_no_whisper_and_no_run(refused: Refused, trained: Path, corpus: Path, tmp_path: Path) -> None:
+    model = Echo.from_pretrained(checkpoint.latest(trained))
+    model.save_pretrained(tmp_path / "echo")
+    said = refused(["transcribe", str(tmp_path / "echo"), "a.wav"])
+    assert "must have Whisper's vocabulary; got one of 6 ids" in said
+    BartConfig().save_pretrained(tmp_path / "bart")
+    for folder, kind in (("echo", "echo_reference"), ("bart", "bart")):
+        start = ["train", "--data", str(corpus), "--output", str(tmp_path / "run"), "--start", str(tmp_path / folder)]
+        assert f"must be from a Whisper; got a model of type '{kind}'" in refused(start)
+    with pytest.raises(ConfigError, match="of type 'bart'"):
+        Echo.from_whisper(tmp_path / "bart")
+
+
+def test_a_language_for_a_vocabulary_without_any(refused: Refused, trained: Path, corpus: Path) -> None:
+    asked = ["transcribe", str(trained), str(corpus / "test-0.wav"), "--language", "de"]
+    assert "must go with a vocabulary of Whisper's; got one of 6 ids" in refused(asked)
 
 
 def test_a_recording_that_cannot_be_read(refused: Refused, trained: Path, tmp_path: Path) -> None:

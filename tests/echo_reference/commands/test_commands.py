@@ -14,6 +14,8 @@ import yaml
 
 from echo_reference.commands import run
 from echo_reference.data.audio import read_audio
+from echo_reference.longform import tuned
+from echo_reference.model import Echo
 from echo_reference.training.evaluation import transcribe
 from echo_reference.training.start import trained_reader
 from tests.echo_reference.runs import PITCHES, tiny_settings, tone
@@ -127,7 +129,18 @@ def test_transcribe_reads_with_a_bare_whisper(tmp_path: Path, capsys: pytest.Cap
     written = capsys.readouterr().out.strip()
     reader, decoding = trained_reader(tmp_path / "whisper")
     assert decoding == "greedy"
-    heard = reader.features(torch.from_numpy(read_audio(tmp_path / "clip.wav")))
-    assert written == transcribe(reader, [heard], "greedy")[0].strip()
+    samples = torch.from_numpy(read_audio(tmp_path / "clip.wav"))
+    heard = reader.features(samples)
+    in_its_language = tuned(reader, samples)
+    assert written == transcribe(in_its_language, [heard], "greedy")[0].strip()
+    german = tuned(reader, samples, "de", "translate")
+    assert german.tokenizer.prompt_ids == (50258, 50261, 50358, 50363) != in_its_language.tokenizer.prompt_ids
+    asked = ["--language", "de", "--task", "translate"]
+    assert run(["transcribe", str(tmp_path / "whisper"), str(tmp_path / "clip.wav"), *asked]) == 0
+    assert capsys.readouterr().out.strip() == transcribe(german, [heard], "greedy")[0].strip()
+    # The same weights, saved as an Echo.
+    Echo.from_whisper(source).save_pretrained(tmp_path / "echo")
+    assert run(["transcribe", str(tmp_path / "echo"), str(tmp_path / "clip.wav")]) == 0
+    assert capsys.readouterr().out.strip() == written
     assert run(["transcribe", str(tmp_path), str(tmp_path / "clip.wav")]) == 2
     assert "must hold a checkpoint" in capsys.readouterr().err

@@ -109,6 +109,9 @@ def test_timestamps_enclose_segments() -> None:
     cut = [*prompt, stamp(0), *hello, stamp(1.5), stamp(2.0), *world, 50257]
     assert read_timestamps(cut, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], Segment(2.0, 4.0, "world"))
     assert read_timestamps([*prompt, 50257], tokenizer, 4.0) == ([], None)
+    # Nothing is said beyond the end of the recording.
+    beyond = [*prompt, stamp(0), *hello, stamp(1.5), stamp(9.0), *world, stamp(12.0), stamp(13.0), *world, 50257]
+    assert read_timestamps(beyond, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], None)
 
 
 @needs_whisper
