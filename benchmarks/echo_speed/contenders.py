@@ -118,9 +118,9 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def training_step(model: nn.Module, batch: Batch) -> Callable[[], None]:
-    """Forward, backward and AdamW's step."""
+    """Forward, backward and the step of fused AdamW, which is the default of Hugging Face's trainer."""
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
