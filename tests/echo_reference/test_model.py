@@ -15,6 +15,7 @@ from tests.echo_reference.small import audio, generic_echo, small_config
 TOKENS = torch.tensor([[1, 5, 6, 7, 8, 9], [1, 9, 3, 3, 4, 6]])
 LABELS = torch.tensor([[5, 6, 7, 2, -100], [9, 3, 3, 4, 2]])
 CTC = torch.tensor([[3, 4, 5, -100], [6, 1, 1, 2]])
+POSITIONAL = ("offset", "phase", "table", "angles", "angle_scale", "skew", "matrix", "position_scale", "gate")
 
 
 def loss(model: Echo, features: Tensor, lengths: Tensor) -> Tensor:
@@ -56,18 +57,22 @@ def test_every_parameter_learns_at_a_generic_point(rotation: str, sharing: str) 
     model = generic_echo(rotation=rotation, rotation_sharing=sharing, global_bias=True).double()
     loss(model, audio().double(), torch.tensor([40, 33])).backward()
     for name, parameter in model.named_parameters():
-        # Position rows beyond the clip have no gradient, so a parameter counts when any element has one.
         assert parameter.grad is not None, name
+        # Rows of positions beyond the clip and of tokens that do not occur have none.
         assert parameter.grad.abs().max() > 1e-12, name
+        if name.endswith(POSITIONAL):
+            reached = parameter.grad.abs() > 1e-12
+            if name.endswith("skew"):  # S = A - A^T knows nothing of the diagonal
+                reached |= torch.eye(reached.shape[-1], dtype=torch.bool)
+            assert reached.all(), name
 
 
 def test_gradients_of_the_positional_parts_are_right() -> None:
     model = generic_echo(n_audio_layer=1, n_text_layer=1).double()
     features, lengths = audio().double(), torch.tensor([40, 33])
     loss(model, features, lengths).backward()
-    wanted = ("offset", "phase", "table", "angles", "angle_scale", "skew", "position_scale", "gate", "gain")
     for name, parameter in model.named_parameters():
-        if not name.endswith(wanted):
+        if not name.endswith((*POSITIONAL, "gain")):
             continue
         index = int(parameter.grad.abs().argmax())
         flat, step = parameter.detach().view(-1), 1e-6
@@ -173,6 +178,14 @@ def test_the_loss_is_the_sum_of_its_weighted_parts() -> None:
     torch.testing.assert_close(out.loss, out.ce_loss + 0.7 * out.ctc_loss + 2.0 * out.rotation_defect)
     assert out.rotation_defect > 0.1
     assert not out.ce_loss.requires_grad
+
+
+def test_smoothed_labels_leave_a_share_of_the_target_to_every_token() -> None:
+    model = generic_echo(label_smoothing=0.2)
+    out = model(audio(), labels=LABELS)
+    log_probs, told = out.logits.log_softmax(-1), LABELS >= 0
+    right = log_probs.gather(-1, LABELS.clamp_min(0)[..., None])[..., 0]
+    torch.testing.assert_close(out.ce_loss, -(0.8 * right + 0.2 * log_probs.mean(-1))[told].mean())
 
 
 def test_every_dial_is_listed_and_changes_the_result() -> None:

@@ -27,11 +27,11 @@ class Size(NamedTuple):
     positions: int = 40
 
 
-# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. The English
-# models differ in the vocabulary, large-v3 from turbo in the number of layers.
+# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. The vocabularies
+# are whole once each, many languages and English; large-v3 differs from turbo in the number of layers.
 SIZES = {
     "tiny": Size(384, 6, 2, 2, vocabulary=51865, positions=300),
-    "base": Size(512, 8, 2, 2),
+    "base.en": Size(512, 8, 2, 2, vocabulary=51864),
     "small": Size(768, 12, 2, 2),
     "medium": Size(1024, 16, 2, 2),
     "large-v2": Size(1280, 20, 2, 2),
