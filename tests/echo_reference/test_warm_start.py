@@ -27,8 +27,8 @@ class Size(NamedTuple):
     positions: int = 40
 
 
-# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. Tiny and base.en
-# have their vocabularies whole; large-v3 differs from turbo in the number of layers.
+# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. Tiny and
+# base.en have whole vocabularies; large-v3 differs from turbo in the number of layers.
 SIZES = {
     "tiny": Size(384, 6, 2, 2, vocabulary=51865, positions=300),
     "base.en": Size(512, 8, 2, 2, vocabulary=51864),
