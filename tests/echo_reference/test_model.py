@@ -204,6 +204,31 @@ def test_every_dial_is_listed_and_changes_the_result() -> None:
         dial.reset()
 
 
+# Over 250 positions the span of blocks grows beyond a window of 16, 32 and 48, and beyond 80 one product takes over.
+@pytest.mark.parametrize(
+    ("dial", "values"),
+    [
+        ("attention_window", [3.0, 16.0, 32.0, 48.0, 80.0]),
+        ("embedding_width", [8.0, 20.25, 30.0]),
+        ("rotary_base", [1e2, 1e4]),
+    ],
+)
+def test_logits_move_in_proportion_to_a_dial(dial: str, values: list[float]) -> None:
+    model = generic_echo(rotation="free").double().eval()
+    features, lengths = audio(2, 500).double(), torch.tensor([500, 311])
+
+    def logits(value: float) -> Tensor:
+        getattr(model.dials, dial).set(value)
+        with torch.no_grad():
+            scores: Tensor = model(features, feature_lengths=lengths, decoder_input_ids=TOKENS).logits
+        return scores
+
+    for value in values:
+        at, near, far = (logits(value * (1 + step)) for step in (0.0, 1e-4, 1e-3))
+        # A jump would be the same for both.
+        assert 1e-7 < (near - at).abs().max() < 0.15 * (far - at).abs().max() < 1e-2
+
+
 def test_dials_and_angles_keep_their_precision_under_a_cast() -> None:
     model = generic_echo().to(torch.bfloat16)
     assert model.dials.rotary_base().dtype == torch.float32
