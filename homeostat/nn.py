@@ -152,12 +152,14 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of `x` (any shape) at the dial's rate."""
+        if not self.training:
+            return x
         if torch.compiler.is_compiling():
             # A tensor rate keeps the value out of the compiler's guards.
             p = self.rate().to(x.dtype)
-            return x * (torch.rand_like(x) >= p) / (1 - p) if self.training else x
+            return x * (torch.rand_like(x) >= p) / (1 - p)
         p_host = self.rate.value
-        return F.dropout(x, p_host, self.training) if self.training and p_host > 0.0 else x
+        return F.dropout(x, p_host) if p_host > 0.0 else x
 
 
 class AttentionCall(NamedTuple):

@@ -123,7 +123,8 @@ class SelfAttention(nn.Module):
         q, k, v = turn(self.project(x_BTC, turning.rotation), turning.angles, turning.factor)
         if place.cache is not None:
             k, v = place.cache.update(k, v, turning.layer)
-        self._offer(q, k, key_mask)
+        if self.training:
+            self._offer(q, k, key_mask)
         mixed = self._attend(Heads(q, k, v), key_mask, place.first)
         out: Tensor = self.out_proj(mixed.flatten(2))
         return out

@@ -64,15 +64,15 @@ class _Turn(torch.autograd.Function):
 
 
 def _rotate(x_BTNHD: Tensor, angles: Tensor, out: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
-    grouped = angles.transpose(0, 1)[:, None, :, None]
     if torch.compiler.is_compiling() or x_BTNHD.dtype not in (torch.float32, torch.float64):
+        grouped = angles.transpose(0, 1)[:, None, :, None]
         cos, sin = grouped.cos().to(x_BTNHD.dtype), grouped.sin().to(x_BTNHD.dtype)
         first, second = _pairs(split(x_BTNHD, 3, len(angles))).unbind(-1)
         turned = torch.stack((first * cos - second * sin, second * cos + first * sin), -1).view(x_BTNHD.shape)
         return turned if out is None else out.copy_(turned)
     planes = _planes(x_BTNHD, len(angles))
     if factor is None:
-        factor = torch.polar(torch.ones_like(grouped), grouped)
+        factor = factors(angles[None])[0]
     turned = torch.mul(planes, factor.to(planes.dtype), out=None if out is None else _planes(out, len(angles)))
     return torch.view_as_real(turned).view(x_BTNHD.shape)
 
