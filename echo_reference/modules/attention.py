@@ -162,9 +162,9 @@ class SelfAttention(nn.Module):
             query_bias = for_queries @ bias.to(dtype).view(self.heads, width, 1)
             key_weight = for_keys @ self.k_proj.weight.to(dtype).view(self.heads, width, -1)
         kind = weight.dtype
-        rotated = torch.cat((query_weight, key_weight)).flatten(0, 1)
+        weights = (query_weight.flatten(0, 1).to(kind), key_weight.flatten(0, 1).to(kind), self.v_proj.weight)
         biases = (query_bias.flatten().to(kind), torch.zeros_like(bias), self.v_proj.bias)
-        return torch.cat((rotated.to(kind), self.v_proj.weight)), torch.cat(biases)
+        return torch.cat(weights), torch.cat(biases)
 
     def score(self, distance: Tensor, heads: slice) -> Tensor:
         """Scores by distance of some heads, shape (heads, R): window, bias and causality."""
