@@ -157,7 +157,8 @@ class Dropout(nn.Module):
         if torch.compiler.is_compiling():
             # A tensor rate keeps the value out of the compiler's guards.
             p = self.rate().to(x.dtype)
-            return x * (torch.rand_like(x) >= p) / (1 - p)
+            kept: Tensor = x * (torch.rand_like(x) >= p) / (1 - p)
+            return kept
         p_host = self.rate.value
         return F.dropout(x, p_host) if p_host > 0.0 else x
 
