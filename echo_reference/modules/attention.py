@@ -186,12 +186,14 @@ class SelfAttention(nn.Module):
         reach, keys, device = self.context - 1, heads.k.shape[2], heads.q.device
         sources = [self.window.position, *(() if self.bias is None else (self.bias.table,))]
         every = slice(0, self.heads)
-        table: Tensor = self.scores(sources, lambda: self.score(torch.arange(-reach, 2, device=device), every))
+        table: Tensor = self.scores(
+            sources, lambda: self.score(torch.arange(-reach, 2, device=device), every)[None, :, None]
+        )
         if isinstance(first, int) and keys == first + 1:
-            row = table[:, reach - first : reach + 1]
+            row = table[..., reach - first : reach + 1]
         else:  # room beyond what is written lies ahead, as distance 1 does
-            row = table.index_select(1, distances(1, keys, first, device).clamp(max=1) + reach)
-        return F.scaled_dot_product_attention(*heads, attn_mask=row[None, :, None], scale=1.0)
+            row = table.index_select(3, distances(1, keys, first, device).clamp(max=1) + reach)
+        return F.scaled_dot_product_attention(*heads, attn_mask=row, scale=1.0)
 
     def _attend(self, heads: Heads, key_mask: Tensor | None, first: int | Tensor) -> Tensor:
         """What each position reads, (B, T, H, D)."""
