@@ -29,13 +29,14 @@ from homeostat.observers import Loss
 
 
 class Mode(NamedTuple):
-    """How a rotation is kept orthogonal (its kind, the penalty's weight, the retraction's strength), and the rate."""
+    """How a rotation is kept orthogonal (its kind, the penalty's weight, the retraction), and the rate."""
 
     rotation: str
     penalty: float
     strength: float
     rate: float = 1e-3
     warmup: int = 50
+    iterations: int = 1
 
 
 MODES = {
@@ -43,6 +44,7 @@ MODES = {
     "free, retracted": Mode("free", 1.0, 1.0),
     "free, retracted, no warm-up": Mode("free", 1.0, 1.0, warmup=0),
     "free, retracted, rate 4e-3": Mode("free", 1.0, 1.0, rate=4e-3),
+    "free, retracted twice, rate 4e-3": Mode("free", 1.0, 1.0, rate=4e-3, iterations=2),
     "free, penalty alone": Mode("free", 1.0, 0.0),
     "free, nothing": Mode("free", 0.0, 0.0),
 }
@@ -80,7 +82,8 @@ def train(mode: Mode, steps: int) -> dict[str, list[float]]:
     optimizer = build_optimizer(settings, model)
     schedule = build_schedule(settings, optimizer)
     kept: dict[str, list[float]] = {"drift": [], "loss": []}
-    loops = [Loop(Loss(), Hold(), RotationRetraction(parameters="*.rotation.matrix", start=mode.strength))]
+    retraction = RotationRetraction(parameters="*.rotation.matrix", start=mode.strength, iterations=mode.iterations)
+    loops = [Loop(Loss(), Hold(), retraction)]
     homeostat = Homeostat(loops if mode.strength else []).attach(model, optimizer)
     for _ in range(steps):
         chosen = torch.randint(len(clips), (16,), generator=generator).tolist()

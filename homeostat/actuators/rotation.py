@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from homeostat.actuators.actuator import Actuator
 from homeostat.errors import AttachError
@@ -23,26 +23,29 @@ class _Strength:
 
 
 class RotationRetraction(Actuator):
-    """Pulls matrices towards the nearest orthogonal one after every step, by one Newton-Schulz iteration.
+    """Pulls matrices towards the nearest orthogonal one after every step, by Newton-Schulz iterations.
 
     R <- R (I + s/2 (I - R^T R)) with strength s in [0, 1], on every matrix of the matching parameters, shape
-    (..., m, d) with m >= d. A singular value 1 + e becomes 1 + (1 - s) e to first order; at s = 1 the drift is
-    squared. It converges for singular values below sqrt(3), so it is for keeping, not for making, orthogonality. At 0
-    nothing is touched. The optimizer's moments are left alone. A sharded matrix is gathered, by one collective a step.
+    (..., m, d) with m >= d. A singular value 1 + e becomes 1 + (1 - s) e to first order; at s = 1 each iteration
+    squares the drift. It converges for singular values below sqrt(3), so it is for keeping, not for making,
+    orthogonality. At 0 nothing is touched. The optimizer's moments are left alone. A sharded matrix is gathered, by one
+    collective a step.
 
     Attributes:
         parameters: glob of the parameters' qualified names.
         start: strength to begin with.
+        iterations: in each step; one keeps up with small steps, two with those of a large learning rate.
 
     Raises:
         AttachError: no parameter matches, or one that does has fewer rows than columns.
-        pydantic.ValidationError: limits or start outside of [0, 1].
+        pydantic.ValidationError: limits or start outside of [0, 1], or no iteration.
     """
 
     low: float = 0.0
     high: float = 1.0
     parameters: str
     start: float = 0.0
+    iterations: int = Field(1, ge=1)
 
     transient: ClassVar[bool] = True
     # After the step: behind UpdateLimit, which judges what the optimizer did.
@@ -99,5 +102,7 @@ class RotationRetraction(Actuator):
             parameter = plant.model.get_parameter(name)
             # A product needs all rows and columns; a rank then moves those it has.
             R = gathered(parameter)
-            gap = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device) - R.mT @ R
-            local(parameter).add_(share_of(R @ gap, parameter), alpha=memory.value / 2)
+            eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+            for _ in range(self.iterations):
+                R = torch.add(R, R @ (eye - R.mT @ R), alpha=memory.value / 2)
+            local(parameter).copy_(share_of(R, parameter))

@@ -20,8 +20,8 @@ def near_rotation(*shape, drift=0.01, seed=0):
     return Q + drift * torch.randn(*shape, generator=g, dtype=torch.float64) / shape[-1] ** 0.5
 
 
-def retracted(matrix, strength):
-    plant, part = plant_of(matrix), RotationRetraction(parameters="R", start=strength)
+def retracted(matrix, strength, **fields):
+    plant, part = plant_of(matrix), RotationRetraction(parameters="R", start=strength, **fields)
     memory = part.init(plant)
     part.before_step(plant, memory)
     part.after_step(plant, memory)
@@ -45,6 +45,13 @@ def test_at_full_strength_the_drift_is_squared_in_every_matrix_of_a_batch():
     before = torch.stack([near_rotation(16, 16, seed=s) for s in range(4)])
     assert 5e-3 < gap(before) < 0.05
     assert gap(retracted(before, 1.0)) < 2 * gap(before) ** 2
+
+
+def test_iterations_follow_one_another():
+    before = near_rotation(16, 16, drift=0.1)
+    twice = retracted(before, 0.8, iterations=2)
+    torch.testing.assert_close(twice, retracted(retracted(before, 0.8), 0.8))
+    assert gap(retracted(before, 1.0, iterations=2)) < 4 * gap(before) ** 4
 
 
 def test_at_zero_nothing_is_touched():
