@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.system.elastic import KILLED_AT, STEPS
 
 WORKER = Path(__file__).with_name("elastic.py")
-RANKS = 2
 
 
-def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(RANKS), "--max-restarts", "1"]
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path, count: int) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--max-restarts", "1"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--monitor-interval", "0.1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
     # The launcher's own store still holds the addresses of the ranks' first life, where gloo looks for the others.
@@ -29,7 +31,7 @@ def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr[-8000:]
-    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(RANKS)]
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(count)]
     for rank in ranks:
         restarted, whole = rank["restarted"], rank["whole"]
         assert rank["life"] == 1
@@ -38,4 +40,5 @@ def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_pa
         assert restarted == whole
         assert whole["state"]["tick"] == STEPS
         assert whole["state"]["loops"]["dial"]["delivered"] != [1.0]
-    assert ranks[0]["whole"]["weights"] == ranks[1]["whole"]["weights"]
+        assert whole["weights"] == ranks[0]["whole"]["weights"]
+        assert whole["state"]["loops"] == ranks[0]["whole"]["state"]["loops"]
