@@ -12,6 +12,8 @@ from torch import nn
 from homeostat import CoupledLoop, Homeostat
 from homeostat import nn as hnn
 from homeostat.actuators import Dial, LossWeight
+from homeostat.guards import Guard
+from homeostat.guards.detectors import Divergence, NonFinite, Oscillation, OutOfRange, Shift, Spike, Stall
 from homeostat.laws import Law
 from homeostat.loop import AnyLoop
 from homeostat.observers import (
@@ -66,8 +68,17 @@ def _knob(dial: str, *, loss_weight: bool) -> Dial | LossWeight:
     return LossWeight(dials=dial, low=0.1, high=9.0) if loss_weight else Dial(dials=dial, low=-9.0, high=9.0)
 
 
+# They only look: what they have learned is part of the state.
+GUARDS = tuple(
+    Guard(Loss(), detector, "alarm", every=2, name=type(detector).__name__)
+    for detector in (
+        Divergence(window=4), NonFinite(), Oscillation(), OutOfRange(high=99.0), Shift(), Spike(fewest=4), Stall(ticks=9)
+    )
+)  # fmt: skip
+
+
 class Whole(Training):
-    """The harness's training with a spare dial for every knob of every law."""
+    """The harness's training with a spare dial for every knob of every law, and a guard for every detector."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed=seed)
@@ -78,7 +89,7 @@ class Whole(Training):
         self.model.spare.eval()
 
     def begin(self) -> Homeostat:
-        homeostat = self.attach([*every_loop(every=4), *law_loops()], report_every=3)
+        homeostat = self.attach([*every_loop(every=4), *law_loops()], guards=GUARDS, report_every=3)
         for dial in hnn.dials(self.model.spare).values():
             # Nothing reads these, and that is no alarm here.
             dial.watching = False

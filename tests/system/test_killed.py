@@ -14,6 +14,7 @@ import torch
 
 from homeostat import HomeostatWarning
 from homeostat.actuators import Actuator
+from homeostat.guards.detector import Detector
 from homeostat.observers import Observer
 from tests.contracts.test_observers import concrete
 from tests.harness import same
@@ -58,8 +59,13 @@ def test_killed_at_a_random_step_and_resumed_every_part_goes_on_bit_equal(tmp_pa
     assert second.state_dict() == first.state_dict()
 
 
-def test_the_run_has_every_observer_and_actuator() -> None:
-    loops = [loop.coupled() for loop in Whole().begin().recipe.loops]
-    for role, used in ((Observer, "observers"), (Actuator, "actuators")):
-        parts = {type(part) for loop in loops for part in getattr(loop, used)}
+def test_the_run_has_every_observer_actuator_and_detector() -> None:
+    recipe = Whole().begin().recipe
+    loops = [loop.coupled() for loop in recipe.loops]
+    found = {
+        Observer: {type(part) for loop in loops for part in loop.observers},
+        Actuator: {type(part) for loop in loops for part in loop.actuators},
+        Detector: {type(guard.detector) for guard in recipe.guards},
+    }
+    for role, parts in found.items():
         assert {c.__name__ for c in concrete(role)} - {c.__name__ for c in parts} == set()
