@@ -143,6 +143,17 @@ def test_a_run_that_cannot_be_helped_is_given_up_with_a_diagnosis():
     assert all(t.isfinite().all() for t in struck.state())
 
 
+def test_a_budget_that_is_used_up_ends_the_run_and_leaves_the_rate_to_its_schedule():
+    struck = Victim().attach(loops=moving_loops(), ladder=Ladder(rollbacks=99, budget=5))
+    with pytest.raises(GuardAbort, match="more than 5 interventions"):
+        struck.run(broken_batch(*range(20, STEPS)))
+    answers = [answer for _, answer, _ in struck.told()]
+    assert answers[-1] == "abort"
+    assert len(answers) == 6
+    assert struck.homeostat.trace.loop("learning_rate")["delivered.0"][-1] != 1.0
+    assert struck.optimizer.param_groups[0]["lr"] == struck.schedule.get_last_lr()[0]
+
+
 def spoil_if(moment, run, after):
     if moment == "batch" and run.loader.position > after:
         with torch.no_grad():

@@ -72,7 +72,8 @@ def _knob(dial: str, *, loss_weight: bool) -> Dial | LossWeight:
 GUARDS = tuple(
     Guard(Loss(), detector, "alarm", every=2, name=type(detector).__name__)
     for detector in (
-        Divergence(window=4), NonFinite(), Oscillation(), OutOfRange(high=99.0), Shift(), Spike(fewest=4), Stall(ticks=9)
+        Divergence(window=4), NonFinite(), Oscillation(), OutOfRange(high=99.0), Shift(), Spike(fewest=4),
+        Stall(ticks=9),
     )
 )  # fmt: skip
 
