@@ -27,6 +27,7 @@ from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.stack import Heard, RotationSlot
 from echo_reference.modules.tied import Ends, score
+from echo_reference.own_memory import own_memory
 from echo_reference.warm_start import WhisperStart
 from homeostat.nn import Dial
 
@@ -119,6 +120,13 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
     def apply_initialization(self) -> None:
         """Start anew: draw every weight again and return every dial to its initial value."""
         self.apply(self._init_weights)
+
+    @classmethod
+    def from_pretrained(cls, *source: Any, **options: Any) -> Any:
+        """Read a saved model, as in transformers; it computes to the last bit what it did before it was saved."""
+        read = super().from_pretrained(*source, **options)
+        own_memory(read[0] if isinstance(read, tuple) else read)
+        return read
 
     def save_pretrained(self, save_directory: str | PathLike[str], **options: Any) -> None:
         """Write weights and configuration; loaded again, every dial starts where it stands now.

@@ -274,6 +274,8 @@ def test_saved_and_loaded_it_is_the_same_model_with_its_dials_where_they_stood(t
     assert all(dial().item() == dial.value for dial in dials(loaded).values())
     assert torch.equal(*(m(audio(), decoder_input_ids=TOKENS).logits for m in (model, loaded)))
     assert loaded.proj_out.weight is loaded.decoder.tokens.embedding.weight
+    # On some processors products of weights at odd addresses round otherwise.
+    assert {p.data_ptr() % 64 for p in loaded.parameters()} == {p.data_ptr() % 64 for p in model.parameters()} == {0}
 
 
 def test_loading_in_half_precision_keeps_angles_whole(tmp_path: Path) -> None:
