@@ -1,7 +1,9 @@
 """How long `steady` itself works in a training step: the time inside its calls, without noise of the steps around it.
 
-The calls are `observe` and the hooks before and after the optimizer's step, on one thread, as process time; what they
-do to the caches of the step that follows is not in it, and is part of `benchmarks.overhead`. After the first 200 ticks.
+The calls are `observe` and the hooks before and after the optimizer's step, on one thread, on the wall: asking for the
+process's own time takes longer than some of them. So steps in which another process was given the processor are left
+out. What the calls do to the caches of the step that follows is not in it, and is part of `benchmarks.overhead`. After
+the first 200 ticks.
 
     python -m benchmarks.overhead_own [--steps 1000] [--models mlp ...] [--output benchmarks/results/overhead_own.json]
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import time
 import warnings
@@ -35,9 +38,9 @@ class Watch:
         """The function, timed."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.process_time()
+            start = time.perf_counter()
             result = function(*args, **kwargs)
-            self.seconds += time.process_time() - start
+            self.seconds += time.perf_counter() - start
             return result
 
         return timed
@@ -52,27 +55,39 @@ def measure(model: str, steps: int) -> dict[str, Any]:
     for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
         for key, hook in hooks.items():
             hooks[key] = watch.around(hook)
-    whole, own = [], []
+    whole, own, undisturbed = [], [], []
     for _ in range(FIRST + steps):
-        watch.seconds, start = 0.0, time.process_time()
+        switches = _switches()
+        watch.seconds, start = 0.0, time.perf_counter()
         loss = workload.loss()
         observe(loss=loss)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        whole.append(round(time.process_time() - start, 7))
+        whole.append(round(time.perf_counter() - start, 7))
         own.append(round(watch.seconds, 7))
-    return {"model": model, "whole_s": whole[FIRST:], "own_s": own[FIRST:]}
+        undisturbed.append(_switches() == switches)
+    kept = [i for i in range(FIRST, FIRST + steps) if undisturbed[i]]
+    return {"model": model, "steps": steps, "whole_s": [whole[i] for i in kept], "own_s": [own[i] for i in kept]}
+
+
+def _switches() -> int:
+    """How often another process has been given the processor."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """Mean time of its own, and its share of the rest of the step; the median step besides, which is a quiet one."""
-    lines = ["| model | rest of a step | own time, mean | of the rest | own time, median |", "|---|---|---|---|---|"]
+    lines = [
+        "| model | steps | rest of a step | own time, mean | of the rest | own time, median |",
+        "|---|---|---|---|---|---|",
+    ]
     for result in results:
         own = statistics.mean(result["own_s"])
         rest = statistics.mean(result["whole_s"]) - own
         cells = f"{1e3 * rest:.2f} ms | {1e6 * own:.0f} µs | {100 * own / rest:.1f} %"
-        lines.append(f"| {result['model']} | {cells} | {1e6 * statistics.median(result['own_s']):.0f} µs |")
+        median = f"{1e6 * statistics.median(result['own_s']):.0f} µs"
+        lines.append(f"| {result['model']} | {len(result['own_s'])} | {cells} | {median} |")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from homeostat.sensing import Senses
 
 
 class Agenda:
-    """The next tick at which something is measured, prepared, decided or recorded.
+    """The next ticks at which something is measured, prepared or decided, and at which metrics are recorded.
 
     Args:
         plant: whose ticks.
@@ -23,19 +23,20 @@ class Agenda:
     def __init__(self, plant: Plant, senses: Senses, monitoring: Monitoring, vitals_every: int) -> None:
         self._plant, self._senses, self._monitoring = plant, senses, monitoring
         self._vitals_every = vitals_every
-        self._next = 0.0
+        self.busy_at = self.record_at = 0.0
 
     def arm(self) -> None:
         """Ready what is due at this tick, before its forward pass, and note when there is something to do next."""
         self._senses.arm()
-        self._monitoring.arm()
         every = self._vitals_every
         vitals = -(-self._plant.tick // every) * every if every else math.inf
-        self._next = min(self._senses.wake, self._monitoring.wake, vitals)
+        self.busy_at = min(self._senses.wake, vitals)
+        self.arm_records()
 
-    def idle(self) -> bool:
-        """Whether this tick may be passed over."""
-        return self._plant.tick < self._next and not self._plant.metrics.heard_of_more
+    def arm_records(self) -> None:
+        """Note when metrics are recorded next."""
+        self._monitoring.arm()
+        self.record_at = self._monitoring.wake
 
     def vitals_due(self) -> bool:
         """Whether vitals are recorded at this tick: less often as the run gets long, and always at the same ticks."""

@@ -83,6 +83,7 @@ class Answering:
         self._stepped = self._last = plant.optimizers[-1]
         self._several = len(plant.optimizers) > 1
         self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
+        self._has_statistics = bool(self._statistics)
         self._to_skip: set[int] = set()
 
     def answer(self, found: Found, rest: Callable[[], None]) -> bool:
@@ -117,7 +118,8 @@ class Answering:
 
     def after_step(self, optimizer: Optimizer) -> None:
         """After a step was taken: remember what there may be to go back to."""
-        self._statistics.keep()
+        if self._has_statistics:
+            self._statistics.keep()
         if self._several:
             self._note(optimizer)
         if self._plant.tick >= self._due and optimizer is self._last and self._snapshots is not None:

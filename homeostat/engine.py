@@ -32,7 +32,7 @@ from homeostat.runner import Runner
 from homeostat.sensing import Senses
 from homeostat.state import VERSION
 from homeostat.steered import STEERED
-from homeostat.step import found_inf, has_closure, is_initialising, with_closure
+from homeostat.step import found_inf, has_closure, is_initialising, uncompiled, with_closure
 from homeostat.trace import Event, Trace, Vitals
 from homeostat.transient import Transients
 from homeostat.uneven import refuse_half_joined
@@ -106,8 +106,8 @@ class Engine:
         self._transients = Transients(plant, () if advise else pairs)
         self._unchecked = pairs
         for optimizer in plant.optimizers:
-            self._handles.append(optimizer.register_step_pre_hook(_uncompiled(self._before_step)))
-            self._handles.append(optimizer.register_step_post_hook(_uncompiled(self._after_step)))
+            self._handles.append(optimizer.register_step_pre_hook(uncompiled(self._before_step)))
+            self._handles.append(optimizer.register_step_post_hook(uncompiled(self._after_step)))
             STEERED.add(optimizer)
         self._undo = leave_dials_alone(plant.model)
         self._agenda.arm()
@@ -167,7 +167,7 @@ class Engine:
     def tick_along(self) -> None:
         """Pass a tick in which other ranks step and this one does not: it measures nothing and decides as they do."""
         self._transients.end()
-        self._busy = not self._agenda.idle()
+        self._busy = self.plant.tick >= self._agenda.busy_at
         if self._sense_and_decide(silent=True):
             self._end_tick()
             self.answering.after_step(self.plant.optimizers[0])
@@ -232,14 +232,14 @@ class Engine:
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
-        if found_inf(optimizer):
+        if getattr(optimizer, "found_inf", None) is not None and found_inf(optimizer):
             if clocks:
                 self.plant.metrics.discard()
             return None
         self.plant.begin(optimizer)
         closure = (len(args) > 1 or bool(kwargs)) and has_closure(args, kwargs)
         if clocks:
-            self._busy = not self._agenda.idle()
+            self._busy = self.plant.tick >= self._agenda.busy_at
             # With a closure this step's gradients and losses exist only after it.
             self._late = closure
             if not closure and not self._sense_and_decide():
@@ -276,6 +276,8 @@ class Engine:
         if self._busy:
             self._agenda.arm()
             self.plant.forget()
+        elif self.plant.tick > self._agenda.record_at:
+            self._agenda.arm_records()
         if self._unchecked:
             self._warn_of_unread()
 
@@ -289,33 +291,39 @@ class Engine:
         plant, guards = self.plant, self._guards
         if not guards.sound() and not guards.look(late=self._late):
             return False
-        if not self._busy:
+        records = plant.tick >= self._agenda.record_at or plant.metrics.heard_of_more
+        if records:
+            for text in self._monitoring.close_tick():
+                self.warn(text)
+        else:
             plant.metrics.commit()
+        if records or self._busy:
+            self._contain()
+        if not self._busy:
             return True
-        self._monitoring.begin()
-        plant.metrics.commit()
-        self._monitoring.record()
-        for text in self._monitoring.missed():
-            self.warn(text)
         refuse_half_joined(plant.model, joined=self.joined)
-        for runner in self.runners:
-            runner.contain()
-            self._raise_alarms(runner)
         arrived = self._senses.exchange(silent=silent)
         if arrived and not guards.hear(arrived, late=self._late):
             return False
-        if arrived:
-            with torch.no_grad():
-                for runner, inputs in self._assembly.inputs:
-                    self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
+        with torch.no_grad():
+            for runner, inputs in self._assembly.inputs:
+                self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
         if self._agenda.vitals_due():
             vitals = self.vitals()
             if not math.isnan(vitals.homeostasis):
                 self._trace.append(vitals)
         return True
 
+    def _contain(self) -> None:
+        """Put back knobs that something else has moved outside their limits."""
+        for runner in self.runners:
+            runner.contain()
+            self._raise_alarms(runner)
+
     def _run(self, runner: Runner, fresh: Mapping[int, float]) -> None:
         record = runner.decide(fresh) if fresh else None
+        if not fresh:
+            runner.wait()
         if record is not None:
             self._trace.append(record)
         self._raise_alarms(runner)
@@ -338,13 +346,3 @@ class Engine:
         """Raise an alarm."""
         self._trace.append(Event(self.plant.tick, text))
         warnings.warn(text, HomeostatWarning, stacklevel=2)
-
-
-def _uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep a hook out of a compiled optimizer step; the compiler's own wrapper, 5 us a call, is for that step alone."""
-    apart: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
-
-    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (apart if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
-
-    return called

@@ -37,6 +37,8 @@ class Guarding:
         self._answering = answering
         self._lookouts: list[Lookout] = []
         self._readers: dict[Observer, _Read] = {}
+        # What is read between readings, where it is less.
+        self._glances: dict[_Read, _Read] = {}
         self._instant: dict[_Read, list[Lookout]] = {}
         self._by_sensor: list[tuple[int, Lookout]] = []
         self._screens: list[tuple[_Read, float, float, int]] = []
@@ -148,7 +150,10 @@ class Guarding:
                 self._readers[guard.observer] = partial(self._plant.metrics.current, guard.metric)
             else:
                 memory = guard.observer.init(self._plant)
-                self._readers[guard.observer] = partial(_at_once, guard.observer, self._plant, memory)
+                self._readers[guard.observer] = partial(_at_once, guard.observer.observe, self._plant, memory)
+                self._glances[self._readers[guard.observer]] = partial(
+                    _at_once, guard.observer.glance, self._plant, memory
+                )
         return self._readers[guard.observer]
 
     def _rearm(self) -> None:
@@ -157,9 +162,9 @@ class Guarding:
         for read, lookouts in self._instant.items():
             least, greatest = zip(*(lookout.screen for lookout in lookouts), strict=True)
             due = min(lookout.due for lookout in lookouts)
-            self._screens.append((read, max(least), min(greatest), due))
+            self._screens.append((self._glances.get(read, read), max(least), min(greatest), due))
 
 
-def _at_once(observer: Observer, plant: Plant, memory: Any) -> float | None:
-    reading = observer.observe(plant, memory)
+def _at_once(look: Callable[[Plant, Any], Tensor | float | None], plant: Plant, memory: Any) -> float | None:
+    reading = look(plant, memory)
     return None if reading is None else float(reading)

@@ -71,7 +71,8 @@ class Metrics:
     def commit(self) -> None:
         """Close the tick: what was observed since the last one enters every reader's interval."""
         for slot in self._slots.values():
-            slot.commit()
+            if slot.calls:
+                slot.commit()
 
     def discard(self) -> None:
         """Forget what was observed since the last tick: its step did not change the weights.
@@ -167,14 +168,12 @@ class _Slot:
         self.calls += 1
 
     def commit(self) -> None:
-        if self.calls:
-            mean = self.pending if self.calls == 1 else self.pending / self.calls
-            for i in range(len(self.sums)):
-                self.sums[i] = self.sums[i] + mean
-                self.counts[i] += 1
-            for i, peak in enumerate(self.peaks):
-                self.peaks[i] = mean if peak is None else _greater(peak, mean)
-            self.calls = 0
+        mean = self.pending if self.calls == 1 else self.pending / self.calls
+        self.sums = [total + mean for total in self.sums]
+        self.counts = [count + 1 for count in self.counts]
+        if self.peaks:
+            self.peaks = [mean if peak is None else _greater(peak, mean) for peak in self.peaks]
+        self.calls = 0
 
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:

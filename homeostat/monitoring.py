@@ -47,20 +47,20 @@ class Monitoring:
         """The next tick at which there is something to record."""
         return self._senses.wake
 
-    def begin(self) -> None:
-        """Take up new metrics, before the tick is closed, so that a metric's first value is not lost."""
+    def close_tick(self) -> list[str]:
+        """Close the tick for the observed metrics and record what is due; says which are missing."""
         if self._plant.metrics.heard_of_more:
+            # Before the tick is closed, so that a metric's first value is not lost.
             self._take_up(self._plant.metrics.names)
-
-    def record(self) -> None:
-        """Record what is due."""
+        self._plant.metrics.commit()
         observed = self._senses.exchange()
         for name, index in self._sensors.items():
             if index in observed:
                 self._reported.add(name)
                 self._trace.append(Metric(self._plant.tick, name, observed[index]))
+        return self._missed()
 
-    def missed(self) -> list[str]:
+    def _missed(self) -> list[str]:
         """Say once, `PATIENCE` ticks after the first, which metrics a part waits for and nobody reports.
 
         What an optional part waits for may be missing on purpose; it is named where one that is reported is spelt

@@ -32,6 +32,7 @@ class Plant:
         metrics: the values given to `Homeostat.observe`.
         stepping: the optimizers whose step is under way: one, within a step; all of them, outside.
         scales: what each optimizer's gradients are multiplied by (`GradScaler`, in the step of a fused one), or None.
+        scaled: whether any of them is.
     """
 
     def __init__(self, model: nn.Module, optimizers: tuple[Optimizer, ...]) -> None:
@@ -41,7 +42,7 @@ class Plant:
         self.faults = 0
         self.stepping = optimizers
         self._unscaled: list[Tensor | None] = [None] * len(optimizers)
-        self.scales = self._unscaled
+        self.scales, self.scaled = self._unscaled, False
         self.device = _device_of(model, optimizers)
         # float64 keeps means over long intervals exact; MPS does not have it.
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
@@ -63,18 +64,20 @@ class Plant:
 
         A scaler unscales the gradients of most optimizers before their step; a fused one does it within its step.
         """
-        self.forget()
+        if self._cache:
+            self._cache.clear()
         self.stepping = (optimizer,)
         scale: Tensor | None = getattr(optimizer, "grad_scale", None)
-        self.scales = self._unscaled
+        self.scales, self.scaled = self._unscaled, scale is not None
         if scale is not None:
             self.scales = [scale if other is optimizer else None for other in self.optimizers]
 
     def end(self) -> None:
         """Note that no step is under way; a fused optimizer has unscaled its gradients in it."""
-        self.forget()
+        if self._cache:
+            self._cache.clear()
         self.stepping = self.optimizers
-        self.scales = self._unscaled
+        self.scales, self.scaled = self._unscaled, False
 
     def moves(self, parameter: Tensor) -> bool:
         """Whether the step under way is of the optimizer that holds `parameter`; the clock stands in for none."""

@@ -92,6 +92,11 @@ class Runner:
         self.pace.heed(tick, None if decision is None else self._positions)
         return record
 
+    def wait(self) -> None:
+        """Pass a tick without new readings: a loop that gets none keeps its knobs still, and may rest."""
+        if self._plant.tick % self.pace.every == 0:
+            self.pace.heed(self._plant.tick, self._positions or self._coordinates(self.delivered))
+
     def contain(self) -> None:
         """Put knobs that something else has moved outside their limits back to where they were left: it is a fault."""
         found = outside(self.loop.actuators, self.read()) if self._hand != "nobody" else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from homeostat.errors import StateError
 
-VERSION = 3
+VERSION = 4
 
 
 def to_data(state: Any) -> Any:
@@ -82,4 +82,10 @@ def _from_2(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, "version": 3, "loops": loops, "metrics": metrics, "guards": None}
 
 
-_UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1, 2: _from_2}
+def _from_3(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 3 had other memories of limits: they begin anew."""
+    loops = {name: {**loop, "memories": [None] * len(loop["actuators"])} for name, loop in state["loops"].items()}
+    return {**state, "version": 4, "loops": loops}
+
+
+_UPGRADES: dict[Any, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -42,3 +43,13 @@ def found_inf(optimizer: Optimizer) -> bool:
     """Whether `GradScaler` found this step's gradients not finite and the (fused) optimizer will skip it."""
     found: Tensor | None = getattr(optimizer, "found_inf", None)
     return found is not None and bool(found.item())
+
+
+def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a hook out of a compiled optimizer step; the compiler's own wrapper, 5 us a call, is for that step alone."""
+    apart: Callable[..., Any] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+
+    def called(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (apart if torch.compiler.is_compiling() else hook)(optimizer, args, kwargs)
+
+    return called

@@ -33,10 +33,11 @@ class ClipNorm(LimitActuator):
     gradient scale. A gradient within the limit is left bit-identical, a non-finite one as it is. At `high` the clip
     is open: nothing is measured and nothing is scaled.
 
-    With a `lot`, on the CPU, quiet times are looked at in one step of it, and in those in which two small gradients
-    together are larger than in any of the last `calm` quiet steps looked at (`Probe`). On an accelerator a look needs
-    no wait, and every step gets one. A sharded gradient takes a collective to look at, and one step of the
-    `lot` gets it. A fault that a guard has found makes every step be looked at again.
+    With a `lot`, on the CPU, every step is looked at until `calm` in a row were quiet; from then on one in `lot`, and
+    those in which a small gradient tells that the norm may be above `NEAR` of the limit (`Probe`), until one is found
+    above the limit that it did not tell of. On an accelerator a look needs no wait, and every step gets one. A sharded
+    gradient takes a collective to look at, and one step of the `lot` gets it. A fault that a guard has found makes
+    every step be looked at again.
     """
 
     high: float = 1e4
@@ -54,17 +55,17 @@ class ClipNorm(LimitActuator):
 
     def before_step(self, plant: Plant, memory: _Clip) -> None:
         """Scale the gradients."""
-        if self.is_open(memory.value) or not self._looks(plant, memory):
+        if self.is_open(memory.value):
+            return
+        due = not memory.lots.passes(plant.tick, plant.faults) and self._is_due(plant, memory)
+        if not (due or self._is_told(plant, memory)):
             return
         norm = gradient_norm(plant)
         if norm is None:
             return
         known = at_hand(norm)
         if self.lot > 1:
-            quiet = (norm if known is None else known[0]) <= NEAR * memory.value
-            memory.lots.note(plant.tick, ~quiet if isinstance(quiet, Tensor) else not quiet)
-            if memory.probe is not None and quiet:
-                memory.probe.note(plant.parameters())
+            self._note(plant, memory, norm if known is None else known[0], due=due)
         # A non-finite norm says nothing of the size; skipping such a step is a guard's work.
         if known is not None and not memory.value < known[0] < math.inf:
             return
@@ -84,12 +85,28 @@ class ClipNorm(LimitActuator):
         if memory.probe is not None and probe is not None:
             memory.probe.load(plant.parameters(), probe)
 
-    def _looks(self, plant: Plant, memory: _Clip) -> bool:
-        """Whether the step under way is looked at."""
-        if not memory.lots.passes(plant.tick, plant.faults):
-            memory.lots.hear(plant.faults)
-            if memory.lots.due(plant.tick, self.lot, self.calm):
-                return True
-        if memory.probe is not None:
-            return memory.probe.stands_out()
-        return not memory.sharded
+    def _is_due(self, plant: Plant, memory: _Clip) -> bool:
+        """Whether the step under way is looked at whatever a probe tells."""
+        memory.lots.hear(plant.faults)
+        return memory.lots.due(plant.tick, self.lot, self.calm)
+
+    def _is_told(self, plant: Plant, memory: _Clip) -> bool:
+        """Whether the step under way is to be looked at besides: the norm may be near the limit, or a look is cheap."""
+        if memory.probe is None:
+            return not memory.sharded
+        # A scale that has changed would pass for a gradient that has.
+        return plant.scaled or memory.probe.stands_out(NEAR * memory.value)
+
+    def _note(self, plant: Plant, memory: _Clip, norm: Tensor | float, *, due: bool) -> None:
+        """Learn from a look how the next steps are to be looked at."""
+        quiet = norm <= NEAR * memory.value
+        if isinstance(quiet, Tensor) or memory.probe is None:
+            memory.lots.note(plant.tick, ~quiet if isinstance(quiet, Tensor) else not quiet)
+            return
+        if due and memory.lots.quiet < self.calm:
+            memory.lots.note(plant.tick, not quiet)
+        elif due:
+            # What the probe tells of needs no further looks.
+            memory.lots.note(plant.tick, not norm <= memory.value and not self._is_told(plant, memory))
+        if quiet:
+            memory.probe.note(plant.parameters(), float(norm))

@@ -29,12 +29,13 @@ class Lots:
 
     Attributes:
         quiet: quiet inspections in a row.
+        faults: that guards had found when it last heard of them.
     """
 
     def __init__(self) -> None:
         self.quiet = 0
         self._coming: deque[tuple[int, Landing]] = deque()
-        self._faults = 0
+        self.faults = 0
         # No step before this one is inspected.
         self._next = 0
 
@@ -52,7 +53,7 @@ class Lots:
 
     def passes(self, tick: int, faults: int) -> bool:
         """Whether it is known already that the step of this tick is not inspected; `faults` as in `hear`."""
-        return tick < self._next and faults == self._faults
+        return tick < self._next and faults == self.faults
 
     def note(self, tick: int, near: Tensor | bool) -> None:
         """Take in whether the step of this tick came near the limit; shape () where it is a tensor."""
@@ -63,9 +64,9 @@ class Lots:
 
     def hear(self, faults: int) -> bool:
         """Inspect every step again if guards have found a fault since; says so. `faults` is their number so far."""
-        if faults == self._faults:
+        if faults == self.faults:
             return False
-        self._faults, self.quiet, self._next = faults, 0, 0
+        self.faults, self.quiet, self._next = faults, 0, 0
         self._coming.clear()
         return True
 
@@ -75,7 +76,7 @@ class Lots:
 
     def load(self, saved: list[Any], faults: int) -> None:
         """Continue from what `save` returned, in a run that now counts so many faults."""
-        self._faults, self._next = faults, 0
+        self.faults, self._next = faults, 0
         self.quiet, coming = saved
         self._coming = deque((tick, Landing(torch.tensor(near))) for tick, near in coming)
 

@@ -21,16 +21,16 @@ class Bounds(NamedTuple):
     decay: float
     tensors: int
 
-    def twice(self) -> Bounds:
-        """Return the bounds at twice the learning rate."""
-        return Bounds(2 * self.rate, 2 * self.decay, self.tensors)
+    def at(self, share: float) -> Bounds:
+        """Return the bounds at this share of the learning rate."""
+        return Bounds(share * self.rate, share * self.decay, self.tensors)
 
 
 class Rule(NamedTuple):
     """What an optimizer's settings for a group say of its steps: the bounds follow from them.
 
     Attributes:
-        rate: the learning rate.
+        rate: the greatest learning rate.
         decay: the weight decay.
         betas: of Adam.
         tensors: parameters of the group.
@@ -40,17 +40,6 @@ class Rule(NamedTuple):
     decay: float
     betas: tuple[float, float]
     tensors: int
-
-    def covers(self, group: dict[str, Any]) -> bool:
-        """Whether a group's steps are now bounded by what twice the rate bounds."""
-        rate = group["lr"]
-        return (
-            type(rate) is float
-            and rate <= 2 * self.rate
-            and group["weight_decay"] <= self.decay
-            and group["betas"] == self.betas
-            and len(group["params"]) == self.tensors
-        )
 
 
 class _Sent(NamedTuple):
@@ -116,17 +105,26 @@ class Sizes:
         Args:
             steps: how many.
             limit: of each.
-            bounds: of each, at twice the rate of the rule.
-            rule: the optimizer's settings now.
+            bounds: of each, by the rule.
+            rule: what the optimizer's settings may be.
         """
         self._granted, self._left, self._limit, self._bounds, self._rule = steps, steps, limit, bounds, rule
 
     def passes(self, limit: float, group: dict[str, Any]) -> bool:
         """Whether this step is granted, limited to `limit`, with the settings of the optimizer as they are."""
-        if self._left == 0 or limit != self._limit or not self._rule.covers(group):
-            return False
-        self._left -= 1
-        return True
+        # Asked in every step: no call within.
+        rule, rate = self._rule, group["lr"]
+        granted = (
+            self._left > 0
+            and limit == self._limit
+            and type(rate) is float
+            and rate <= rule.rate
+            and group["weight_decay"] <= rule.decay
+            and group["betas"] == rule.betas
+            and len(group["params"]) == rule.tensors
+        )
+        self._left -= granted
+        return granted
 
     def end_grant(self) -> None:
         """Account for the granted steps that were taken, and grant no more."""

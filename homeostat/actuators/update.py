@@ -18,8 +18,10 @@ from homeostat.errors import AttachError
 from homeostat.norms import at_hand, each_norm, local, part_of
 from homeostat.plant import Plant, estimates_rate
 
-# Steps that are granted at once where the optimizer's rule cannot reach the limit in any of them.
+# Steps that are granted at once where the optimizer's rule cannot reach the limit in any of them, at the first of these
+# shares of the learning rate at which it cannot.
 GRANTED = 50
+SHARES = (2.0, 1.2, 1.0)
 
 
 class _Coming(NamedTuple):
@@ -50,14 +52,16 @@ class _Coming(NamedTuple):
         return [p for p in self.moving if not self._keeps(sizes.known.get(p), limit, floor)]
 
     def grant(self, limit: float, floor: float, cut: float) -> None:
-        """Grant steps if even as many at twice the rate cannot reach `limit`; each is cut to `cut`."""
-        sizes, twice = self.sizes, self.bounds.twice()
+        """Grant steps if even as many cannot reach `limit`, each cut to `cut`; with room for the rate to rise."""
+        sizes = self.sizes
         if self.bounds.rate == math.inf or not sizes.known or not sizes.knows(self.moving):
             return
-        if sizes.since.after(cut, twice, GRANTED).keeps(*sizes.span, twice, limit, floor):
-            group = self.group
-            rule = Rule(group["lr"], group["weight_decay"], tuple(group["betas"]), self.bounds.tensors)
-            sizes.grant(GRANTED, cut, twice, rule)
+        for share in SHARES:
+            bounds = self.bounds.at(share)
+            if sizes.since.after(cut, bounds, GRANTED).keeps(*sizes.span, bounds, limit, floor):
+                decay, betas = self.group["weight_decay"], tuple(self.group["betas"])
+                sizes.grant(GRANTED, cut, bounds, Rule(share * self.group["lr"], decay, betas, bounds.tensors))
+                return
 
     def _keeps(self, size: float | None, limit: float, floor: float) -> bool:
         return size is not None and self.sizes.since.keeps(size, size, self.bounds, limit, floor)
@@ -112,9 +116,9 @@ class UpdateLimit(LimitActuator):
     they would undo the cut. Limit their learning rate instead. The same holds, unseen, for optimizers that keep
     a master copy in higher precision.
 
-    So that most steps cost nothing, as many as `GRANTED` are let pass at once where even at twice the rate no tensor
-    could come to exceed the limit in any of them. With a `lot`, of the steps that nothing is known of only some are
-    copied in quiet times.
+    So that most steps cost nothing, as many as `GRANTED` are let pass at once where no tensor could come to exceed the
+    limit in any of them, if it can be, even at twice the rate. With a `lot`, of the steps that nothing is known of only
+    some are copied in quiet times.
 
     Attributes:
         floor: least size a weight counts with, without which a tensor that starts at zero could never move.
@@ -168,8 +172,9 @@ class UpdateLimit(LimitActuator):
 
     def before_step(self, plant: Plant, memory: _Memory) -> None:
         """Copy the tensors that might exceed the limit."""
-        memory.tensors = []
-        if memory.lots.hear(plant.faults):
+        if memory.tensors:
+            memory.tensors = []
+        if plant.faults != memory.lots.faults and memory.lots.hear(plant.faults):
             memory.sizes.clear()
         if self.is_open(memory.value):
             memory.before = []

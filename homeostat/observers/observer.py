@@ -64,6 +64,10 @@ class Observer(Part):
     def observe(self, plant: Plant, memory: Any) -> Tensor | float | None:
         """Measure once: shape () on the plant's device, or a number that the host has at hand; None for no reading."""
 
+    def glance(self, plant: Plant, memory: Any) -> Tensor | float | None:
+        """Return what guards compare in the steps between two readings, if `instant`: all of it, or less for less."""
+        return self.observe(plant, memory)
+
     def start(self) -> Any:
         """Return the history before the first reading."""
         return ()

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
 
@@ -74,7 +74,7 @@ def test_the_share_that_passes_without_a_look_is_that_of_the_docstring(p, seed):
     assert len(unquiet - seen) / len(unquiet) == pytest.approx(share, abs=4 * (share / len(unquiet)) ** 0.5 + 0.01)
 
 
-def clipped(monkeypatch, *, sharded, sizes):
+def clipped(monkeypatch, *, sharded, sizes, watched=None):
     """The norms that a clip at 1 leaves of gradients of these, and the ticks at which it has looked at all of them."""
     looked, measure = [], gradient.gradient_norm
     plant = Plant(model := torch.nn.Linear(3, 2), (SGD(model.parameters(), lr=0.1),))
@@ -85,8 +85,10 @@ def clipped(monkeypatch, *, sharded, sizes):
     for plant.tick, size in enumerate(sizes):
         plant.forget()
         model.weight.grad, model.bias.grad = torch.full((2, 3), size / 6**0.5), torch.zeros(2)
+        if watched is not None:
+            model.weight.grad, model.bias.grad = torch.full((2, 3), watched / 6**0.5), torch.tensor([size, 0.0])
         part.before_step(plant, memory)
-        norms.append(model.weight.grad.norm().item())
+        norms.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
     return norms, looked
 
 
@@ -98,39 +100,89 @@ def test_a_clip_with_a_lot_passes_over_quiet_steps_only(monkeypatch):
     assert looked == [0, 1, 2, 3, 4, 10, 20, *range(30, 40)]
 
 
-def test_a_clip_that_can_probe_finds_every_outlier_and_looks_no_more_often_at_quiet_steps(monkeypatch):
+def test_a_clip_that_can_probe_finds_every_outlier_and_looks_at_hardly_another_step(monkeypatch):
     sizes = [0.5] * 13 + [4.0] + [0.5] * 12 + [4.0] * 10 + [0.5] * 4
     norms, looked = clipped(monkeypatch, sharded=False, sizes=sizes)
     assert norms == pytest.approx([min(size, 1.0) for size in sizes])
-    # Five quiet steps in a row follow each outlier.
-    assert looked == [0, 1, 2, 3, 4, 10, *range(13, 19), 20, *range(26, 40)]
+    # What the probe has told of needs no looks afterwards.
+    assert looked == [0, 1, 2, 3, 4, 10, 13, 20, *range(26, 36)]
 
 
-@settings(max_examples=20)
-@given(st.lists(st.floats(0.1, 3.0), min_size=2, max_size=30), st.data())
-def test_a_probe_goes_on_from_its_saved_state(sizes, data):
-    weights = [torch.nn.Parameter(torch.ones(n)) for n in (5, 2, 3, 7, 4)]
-    cut = data.draw(st.integers(1, len(sizes) - 1))
+def test_an_outlier_that_the_probe_did_not_tell_of_makes_every_step_be_looked_at(monkeypatch):
+    # It is found by the lot, at 20, since the weight that the probe watches stays as it was.
+    sizes = [0.5] * 19 + [4.0] * 3 + [0.5] * 10
+    norms, looked = clipped(monkeypatch, sharded=False, sizes=sizes, watched=0.3)
+    assert norms == pytest.approx([*sizes[:20], 1.0, 1.0, *sizes[22:]], rel=0.2)
+    assert looked == [0, 1, 2, 3, 4, 10, *range(20, 27), 30]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.floats(0.1, 3.0), st.floats(0.5, 2.0)), min_size=2, max_size=30), st.data())
+def test_a_probe_takes_all_for_grown_as_its_own_gradient_has_and_goes_on_from_its_saved_state(steps, data):
+    weights = [torch.nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in (5, 2, 3, 7, 4)]
+    cut = data.draw(st.integers(1, len(steps) - 1))
+    limit = data.draw(st.floats(0.5, 5.0))
     whole, resumed = Probe(4), Probe(4)
-    for step, size in enumerate(sizes):
+    for step, (size, norm) in enumerate(steps):
         for weight in weights[:-1]:
             weight.grad = torch.full_like(weight, size)
         if step == cut:
             resumed.load(weights, whole.save(weights))
         if step >= cut:
-            assert resumed.stands_out() == whole.stands_out() == (size > max(sizes[max(0, step - 4) : step]))
-            resumed.note(weights)
-        whole.note(weights)
-    assert whole.save(weights)[0] == [1, 2]
+            recent = steps[max(0, step - 4) : step]
+            told = size / max(s for s, _ in recent) * max(n for _, n in recent)
+            assume(abs(told - limit) > 1e-9)
+            assert resumed.stands_out(limit) == whole.stands_out(limit) == (told > limit)
+            resumed.note(weights, norm)
+        whole.note(weights, norm)
+    assert whole.save(weights)[0] == [1]
 
 
 @pytest.mark.parametrize("gradient", [None, torch.full((3,), math.nan), torch.full((3,), math.inf)])
 def test_a_probe_without_a_finite_gradient_stands_out(gradient):
     weight = torch.nn.Parameter(torch.ones(3))
     probe = Probe(4)
-    assert probe.stands_out()
+    assert probe.stands_out(10.0)
     weight.grad = torch.ones(3)
-    probe.note([weight])
-    assert not probe.stands_out()
+    probe.note([weight], 2.0)
+    assert not probe.stands_out(10.0)
     weight.grad = gradient
-    assert probe.stands_out()
+    assert probe.stands_out(10.0)
+
+
+def test_a_probe_watches_a_gradient_that_is_not_zero_and_stands_out_where_there_is_none():
+    weights = [torch.nn.Parameter(torch.ones(n)) for n in (5, 2, 3, 3)]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    probe = Probe(4)
+    probe.note(weights, 0.0)
+    assert probe.stands_out(10.0)
+    weights[0].grad.fill_(1.0)
+    probe.note(weights, 2.0)
+    assert probe.save(weights)[0] == [0]
+    assert not probe.stands_out(10.0)
+    # Another, a hundredth as large, is measured against itself.
+    weights[0].grad.zero_()
+    weights[1].grad.fill_(0.01)
+    probe.note(weights, 2.0)
+    assert probe.save(weights)[0] == [1]
+    weights[1].grad.fill_(0.3)
+    assert probe.stands_out(10.0)
+
+
+def test_a_scaled_gradient_is_looked_at_in_every_step(monkeypatch):
+    looked, measure = [], gradient.gradient_norm
+    monkeypatch.setattr(gradient, "gradient_norm", lambda p: looked.append(p.tick) or measure(p))
+    optimizer = SGD((model := torch.nn.Linear(3, 2)).parameters(), lr=0.1)
+    plant = Plant(model, (optimizer,))
+    part = ClipNorm(start=1.0, lot=10, calm=3)
+    memory = part.init(plant)
+    for plant.tick in range(8):
+        # Halved at 5, where the gradient grows with it: by itself no larger than before.
+        optimizer.grad_scale = torch.tensor(8.0 if plant.tick < 5 else 4.0)
+        plant.begin(optimizer)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 1.0)
+        part.before_step(plant, memory)
+        plant.end()
+    assert looked == list(range(8))

@@ -139,7 +139,7 @@ def test_a_dial_is_written_again_on_resume():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: s.update(version=0), "must have version 3, or an older one; got 0"),
+        (lambda s: s.update(version=0), "must have version 4, or an older one; got 0"),
         (lambda s: s["loops"].update(other=s["loops"].pop("rotary_base")), "same loops"),
         (lambda s: s["loops"]["rotary_base"].update(law="Hold"), "law it was saved with; got Hold for PID"),
         (lambda s: s["loops"]["rotary_base"].update(law_state=[1.0]), "fields of"),
