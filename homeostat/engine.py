@@ -321,9 +321,7 @@ class Engine:
             self._raise_alarms(runner)
 
     def _run(self, runner: Runner, fresh: Mapping[int, float]) -> None:
-        record = runner.decide(fresh) if fresh else None
-        if not fresh:
-            runner.wait()
+        record = runner.decide(fresh)
         if record is not None:
             self._trace.append(record)
         self._raise_alarms(runner)

@@ -70,11 +70,14 @@ class Runner:
 
     def decide(self, fresh: Mapping[int, float]) -> Record | None:
         """Take new readings by position; decide once every reading of the loop has been seen."""
+        tick = self._plant.tick
+        if not fresh and tick % self.pace.every == 0:
+            # Without readings the knobs keep still, and the loop may rest.
+            self.pace.heed(tick, self._positions or self._coordinates(self.delivered))
         self._latched.update(fresh)
-        if len(self._latched) < len(self.loop.observers):
+        if not fresh or len(self._latched) < len(self.loop.observers):
             return None
         readings = tuple(self._latched[i] for i in range(len(self.loop.observers)))
-        tick = self._plant.tick
         positions, moved = self._look()
         reasons = _ASIDE[self._hand] or (("external",) if any(moved) and not self._found else ())
         elapsed = self._ticks_since(self._asked)
@@ -91,11 +94,6 @@ class Runner:
         self._decided = tick
         self.pace.heed(tick, None if decision is None else self._positions)
         return record
-
-    def wait(self) -> None:
-        """Pass a tick without new readings: a loop that gets none keeps its knobs still, and may rest."""
-        if self._plant.tick % self.pace.every == 0:
-            self.pace.heed(self._plant.tick, self._positions or self._coordinates(self.delivered))
 
     def contain(self) -> None:
         """Put knobs that something else has moved outside their limits back to where they were left: it is a fault."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import nn
 
-from homeostat import Loop
-from homeostat.actuators import ClipNorm
-from homeostat.laws import Hold
+from homeostat import Homeostat, Loop
+from homeostat.actuators import ClipNorm, LearningRate
+from homeostat.laws import PID, Hold
 from homeostat.observers import Loss
 from homeostat.pace import Pace, Rest
 
@@ -68,3 +70,23 @@ def test_only_fixed_and_equal_paces_share_a_sensor():
     assert Pace(5).shares(Pace(5))
     assert not Pace(5).shares(Pace(6))
     assert not Pace(5, REST).shares(Pace(5, REST))
+
+
+def test_a_loop_without_readings_rests_and_wakes_when_one_moves_its_knob():
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rest = Rest(every=20, after=10)
+    law = PID(gain=1.0, integral_time=None)
+    loop = Loop(Loss(metric="rare"), law, LearningRate(), setpoint=0.0, every=5, rest=rest, name="rare")
+    homeostat = Homeostat([loop]).attach(model, optimizer)
+    pace = homeostat._engine.runner("rare").pace
+    found = []
+    for step in range(70):
+        if step == 35:
+            homeostat.observe(rare=1.0)
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        found.append(pace.every)
+    homeostat.detach()
+    # The reading waits until tick 40; still from there, it rests again.
+    assert [found.index(20), found.index(5, 20), found.index(20, 45)] == [10, 40, 50]
