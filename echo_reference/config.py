@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from transformers import PreTrainedConfig
 
 from echo_reference.errors import ConfigError
-from echo_reference.features import HOP
+from echo_reference.features import DECADES, HOP, LogMel
 from echo_reference.modules.spec import StackSpec
 
 VERSION = 1
@@ -54,6 +54,8 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
     `hidden_size` and `num_hidden_layers` mean the text side, and give way to a name that says more.
 
     Attributes:
+        mel_decades, mel_centred: features with a higher floor, and each band less its mean, as `LogMel` makes them;
+            both help to read voices and microphones that were not trained on.
         n_audio_local_head: how many heads see only the window; None is half of them. Likewise for text.
         max_rel_dist: largest distance with a learned relative bias.
         global_bias: give the global heads a relative bias too; it costs fused attention.
@@ -100,6 +102,8 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
 
     config_version: int = VERSION
     n_mels: int = 80
+    mel_decades: float = DECADES
+    mel_centred: bool = False
     n_audio_ctx: int = 1500
     n_audio_state: int = 1024
     n_audio_head: int = 16
@@ -180,6 +184,10 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
         """Samples to which a clip is padded before it is heard; None where padding is kept out."""
         return None if self.mask_audio else self.n_audio_ctx * self.subsampling * HOP
 
+    def log_mel(self) -> LogMel:
+        """What makes the model's features."""
+        return LogMel(self.n_mels, self.pad_to, decades=self.mel_decades, centred=self.mel_centred)
+
     def audio(self) -> StackSpec:
         """The encoder's stack."""
         return self._stack("audio", causal=False)
@@ -244,6 +252,7 @@ class EchoConfig(PreTrainedConfig):  # type: ignore[misc]
                 value,
                 "Correct it",
             )
+        self._require(self.mel_decades > 0, "mel_decades must be positive", self.mel_decades, "Use 8, or 4")
         self._require(
             self.ctc_vocab != 1, "ctc_vocab must count the blank and a symbol, or be 0 for no head", 1, "Raise it"
         )

@@ -12,6 +12,7 @@ from echo_reference.sampling import SAMPLE_RATE
 
 HOP = 160
 WINDOW = 400
+DECADES = 8.0
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 
 # Slaney's mel scale: linear up to 1 kHz (15 mel), then logarithmic with 27 mel per factor of 6.4.
@@ -59,12 +60,20 @@ class LogMel:
     Args:
         n_mels: bands; 80 for Whisper up to large-v2, 128 for large-v3 and turbo.
         pad_to: append zeros (or cut) to this many samples first; 480000 is Whisper's 30 s.
+        decades: powers of ten between the clip's maximum and the floor; 8 is Whisper's. At 4 the noise of most
+            recordings lies below it, and what one was made with is no longer heard in its silence.
+        centred: take off each band's mean over the clip, and with it the level and the microphone's response
+            (cepstral mean subtraction, Atal 1974).
     """
 
-    def __init__(self, n_mels: int = 80, pad_to: int | None = None) -> None:
+    def __init__(
+        self, n_mels: int = 80, pad_to: int | None = None, *, decades: float = DECADES, centred: bool = False
+    ) -> None:
         if n_mels < 1:
             raise DataError(f"n_mels must be at least 1; got {n_mels}. Use 80 or 128.")
-        self.n_mels, self.pad_to = n_mels, pad_to
+        if not 0 < decades < math.inf:
+            raise DataError(f"decades must be positive and finite; got {decades}. Use 8, as Whisper does, or 4.")
+        self.n_mels, self.pad_to, self.decades, self.centred = n_mels, pad_to, decades, centred
         self._filters = mel_filters(n_mels)
         self._window = torch.hann_window(WINDOW)
 
@@ -92,4 +101,5 @@ class LogMel:
         spectrum = torch.stft(waveform.float(), WINDOW, HOP, window=window, return_complex=True)
         energy = filters @ spectrum[:, :-1].abs().square()
         logarithm = energy.clamp(min=1e-10).log10()
-        return (torch.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
+        features = (torch.maximum(logarithm, logarithm.max() - self.decades) + 4.0) / 4.0
+        return features - features.mean(1, keepdim=True) if self.centred else features

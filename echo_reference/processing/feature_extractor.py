@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from echo_reference.errors import DataError
-from echo_reference.features import HOP, LogMel
+from echo_reference.features import DECADES, HOP, LogMel
 from echo_reference.sampling import SAMPLE_RATE
 
 
@@ -26,6 +26,7 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         sampling_rate: the one rate that is heard, 16 kHz.
         padding_value: of the features beyond a clip.
         pad_to: seconds to which waveforms are padded before anything is made of them; None pads features.
+        decades, centred: as of `LogMel`.
         options: as in transformers.
     """
 
@@ -37,10 +38,13 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         sampling_rate: int = SAMPLE_RATE,
         padding_value: float = 0.0,
         pad_to: float | None = None,
+        *,
+        decades: float = DECADES,
+        centred: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(feature_size, sampling_rate, padding_value, **options)
-        self.pad_to = pad_to
+        self.pad_to, self.decades, self.centred = pad_to, decades, centred
 
     def __call__(
         self, audio: ArrayLike | list[ArrayLike], sampling_rate: int | None = None, **options: Any
@@ -89,5 +93,5 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
                 f"A clip must last at most {self.pad_to:g} s; got {len(waveform) / self.sampling_rate:g} s. Cut it, "
                 "give a pipeline chunk_length_s, or use `echo-reference transcribe`."
             )
-        features = LogMel(self.feature_size, pad_to)(waveform)
+        features = LogMel(self.feature_size, pad_to, decades=self.decades, centred=self.centred)(waveform)
         return features, min(len(waveform) // HOP, features.shape[1])

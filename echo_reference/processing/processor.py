@@ -31,7 +31,10 @@ class EchoProcessor(ProcessorMixin):  # type: ignore[misc]
     def for_model(cls, config: EchoConfig, tokenizer: Tokenizer) -> Self:
         """The processor of a model and the tokenizer that it was made with."""
         seconds = None if config.pad_to is None else config.pad_to / SAMPLE_RATE
-        return cls(EchoFeatureExtractor(config.n_mels, pad_to=seconds), hub_tokenizer(tokenizer))
+        extractor = EchoFeatureExtractor(
+            config.n_mels, pad_to=seconds, decades=config.mel_decades, centred=config.mel_centred
+        )
+        return cls(extractor, hub_tokenizer(tokenizer))
 
     def __call__(
         self,

@@ -27,7 +27,8 @@ class Reader(NamedTuple):
 
     def features(self, samples: Tensor) -> Tensor:
         """Log-mel features (n_mels, T) of 16 kHz samples, as the model hears them."""
-        return LogMel(self.model.config.n_mels, self.model.config.pad_to)(samples)
+        mel: LogMel = self.model.config.log_mel()
+        return mel(samples)
 
 
 def quick_decoding(model: Echo) -> Decoding:

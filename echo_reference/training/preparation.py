@@ -16,7 +16,7 @@ from echo_reference.data.augmentation import Augmentation
 from echo_reference.data.batches import Batch, Room, TrainingBatches, evaluation_batches, make_clips
 from echo_reference.data.utterance import Corpus, Utterance
 from echo_reference.errors import ConfigError, DataError
-from echo_reference.features import FRAMES_PER_SECOND, HOP, LogMel
+from echo_reference.features import FRAMES_PER_SECOND, HOP
 from echo_reference.model import Echo
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.training.evaluation import Reader
@@ -102,10 +102,9 @@ def prepare_material(settings: TrainSettings, corpus: Corpus, reader: Reader) ->
     Raises:
         DataError: train or validation has no usable clip, or a test clip is bad or longer than the model has room for.
     """
-    mel = LogMel(reader.model.config.n_mels, reader.model.config.pad_to)
-    tokenizer, symbols = reader.tokenizer, reader.symbols
-    augmentation = Augmentation() if settings.augment else None
     config = reader.model.config
+    mel, tokenizer, symbols = config.log_mel(), reader.tokenizer, reader.symbols
+    augmentation = Augmentation() if settings.augment else None
     room = Room(config.n_audio_ctx * config.subsampling, config.n_text_ctx)
     # A slower copy of a clip needs room too.
     slowed = room if augmentation is None else room._replace(frames=int(room.frames / augmentation.tempo[1]))
@@ -134,7 +133,7 @@ def hear(utterances: Iterable[Utterance], config: EchoConfig) -> list[Tensor]:
     Raises:
         DataError: a recording is bad, or longer than the model has room for; the message names it.
     """
-    mel, room = LogMel(config.n_mels, config.pad_to), config.n_audio_ctx * config.subsampling
+    mel, room = config.log_mel(), config.n_audio_ctx * config.subsampling
     features = []
     for utterance in utterances:
         samples = torch.from_numpy(waveform(utterance))

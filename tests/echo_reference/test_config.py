@@ -96,6 +96,7 @@ def test_it_survives_a_round_trip(tmp_path: Path) -> None:
         ({"frequency_scales": (1.0, 2.0, 3.0)}, "multiple of the number of frequency_scales; got '16 heads for 3'"),
         ({"n_text_local_head": 17}, "n_text_local_head must lie between"),
         ({"givens_rounds": 63}, "givens_rounds must lie between 0 and 62"),
+        ({"mel_decades": 0.0}, "mel_decades must be positive; got '?0"),
         ({"conv_kernel": 4}, "conv_kernel must be odd"),
         ({"rotation_sharing": "model", "n_text_head": 8}, "head widths of both sides must be equal"),
         ({"rotation_sharing": "conditional", "givens_rounds": 0}, "Conditional rotations must have plane rotations"),

@@ -34,9 +34,9 @@ def test_padded_first_it_equals_whispers() -> None:
 
 
 def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
-    EchoFeatureExtractor(20, pad_to=4.0).save_pretrained(tmp_path)
+    EchoFeatureExtractor(20, pad_to=4.0, decades=4.0, centred=True).save_pretrained(tmp_path)
     again = EchoFeatureExtractor.from_pretrained(tmp_path)
-    assert (again.feature_size, again.pad_to) == (20, 4.0)
+    assert (again.feature_size, again.pad_to, again.decades, again.centred) == (20, 4.0, 4.0, True)
     assert again(noise(5000))["input_features"].shape == (1, 20, 400)
 
 

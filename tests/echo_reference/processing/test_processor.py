@@ -28,6 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_it_hears_as_the_model_was_trained_to() -> None:
+    config = EchoConfig.preset("digits", mel_decades=4.0, mel_centred=True)
+    heard = EchoProcessor.for_model(config, TOKENIZER)(clip(0))["input_features"][0]
+    assert torch.equal(heard, config.log_mel()(torch.from_numpy(clip(0))))
+    assert not torch.equal(heard, EchoConfig.preset("digits").log_mel()(torch.from_numpy(clip(0))))
+
+
 def test_audio_and_text_become_what_the_model_takes(folder: Path) -> None:
     processor = EchoProcessor.from_pretrained(folder)
     batch = processor([clip(0), clip(1, 4800)], ["abc d", "a"], sampling_rate=16000)
