@@ -1,4 +1,4 @@
-"""Who contends, and what is taken from Echo to see what it is good for."""
+"""Who contends, and what is taken from Echo or added to see what it is good for."""
 
 from __future__ import annotations
 
@@ -30,11 +30,27 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "large learning rate": {"rate": 1e-3, "warmup": 200},
 }
 
+# Features that the preset leaves off, one each.
+ADDITIONS: dict[str, dict[str, Any]] = {
+    "two sets of rotary frequencies": {"frequency_scales": (1.0, 0.25)},
+    "one rotation for the model": {"rotation_sharing": "model"},
+    "rotations per head": {"rotation_sharing": "head"},
+    "rotations by the clip": {"rotation_sharing": "conditional"},
+    "rotations kept exact": {"rotation": "exact"},
+    "relative bias on global heads": {"global_bias": True},
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "echo as it is": {},
+    **{f"echo without {feature}": settings for feature, settings in ABLATIONS.items()},
+    **{f"echo with {feature}": settings for feature, settings in ADDITIONS.items()},
+}
+
 CONTENDERS: dict[str, Callable[[Task], Contender]] = {
     "whisper": WhisperContender,
     "echo": EchoContender,
     "echo+recipe": partial(EchoContender, recipe="echo"),
-    **{f"echo without {feature}": partial(EchoContender, **settings) for feature, settings in ABLATIONS.items()},
+    **{name: partial(EchoContender, **settings) for name, settings in VARIANTS.items()},
 }
 COMPARED = ("whisper", "echo", "echo+recipe")
 """The contenders proper; the others explain."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, TypeAlias
 
-from benchmarks.speech.contenders import ABLATIONS, COMPARED
+from benchmarks.speech.contenders import COMPARED, VARIANTS
 from benchmarks.speech.picture import common_marks, draw
 from benchmarks.speech.tasks import TASKS
 
 RESULTS = Path(__file__).parent.parent / "results"
 ABLATED = ("strings", 1.0)
-"""Where features are taken away: the task, and the minute at which the test is read."""
+"""Where features are taken away or added: the task, and the minute at which the test is read."""
 
 Run: TypeAlias = dict[str, Any]
 
@@ -51,20 +51,19 @@ def comparison(runs: Sequence[Run], rate: str = "wer") -> str:
 
 
 def ablation(runs: Sequence[Run]) -> str:
-    """One row for each feature taken away, beside the whole Echo with its spread over seeds."""
+    """One row for each feature taken away or added, beside the whole Echo with its spread over seeds."""
     minutes = ABLATED[1]
     lines = [
-        "| Echo without | seeds | steps | greedy | ctc | joint |",
+        "| Echo | seeds | steps | greedy | ctc | joint |",
         "|---|---|---|---|---|---|",
     ]
-    for feature in ("", *ABLATIONS):
-        name = f"echo without {feature}" if feature else "echo"
+    for name in VARIANTS:
         own = [run for run in runs if run["contender"] == name]
         if not own:
             continue
         steps = mean(point["steps"] for run in own for point in run["curve"] if point["minutes"] == minutes)
         cells = " | ".join(spread(rates(own, kind, minutes)) for kind in ("greedy", "ctc", "joint"))
-        lines.append(f"| {feature or 'nothing'} | {len(own)} | {steps:.0f} | {cells} |")
+        lines.append(f"| {name.removeprefix('echo ')} | {len(own)} | {steps:.0f} | {cells} |")
     return "\n".join(lines)
 
 

@@ -36,7 +36,9 @@ class Task(NamedTuple):
     speaker: str
 
 
-def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | None = None) -> Task:
+def make_task(
+    data: Path, name: str, seed: int, augmentation: Augmentation | None = None, mel: LogMel | None = None
+) -> Task:
     """Features in memory.
 
     Args:
@@ -44,11 +46,12 @@ def make_task(data: Path, name: str, seed: int, augmentation: Augmentation | Non
         name: one of `TASKS`.
         seed: of the strings that are drawn and the order of batches; chooses the unseen speaker.
         augmentation: of the training clips, drawn anew for every batch.
+        mel: makes the features; Whisper's if left out.
     """
     train, test, speaker = split(load_corpus(data), name, seed)
     texts = [utterance.text for utterance in train]
     tokenizer = (CharacterTokenizer if name == "sentences" else WordTokenizer).from_texts(texts)
-    symbols, mel = CtcSymbols(tokenizer), LogMel()
+    symbols, mel = CtcSymbols(tokenizer), mel or LogMel()
     clips = make_clips(train, mel, tokenizer, symbols)
     heard = make_clips(test, mel, tokenizer, symbols, strict=True)
     batches = TrainingBatches(clips, tokenizer, BATCH_SIZE[name], seed, augmentation=augmentation)
