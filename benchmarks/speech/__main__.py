@@ -33,7 +33,7 @@ def train(task: Task, name: str, seed: int, arguments: argparse.Namespace) -> di
     torch.manual_seed(seed)
     contender = CONTENDERS[name](task)
     horizon = arguments.horizon or arguments.minutes[-1]
-    run = contend(contender, task, f"{name}, seed {seed}", arguments.minutes, horizon)
+    run = contend(contender, task, f"{name}, seed {seed}", arguments.minutes, horizon=horizon, pace=arguments.pace)
     return {"contender": name, "seed": seed, "unseen": task.speaker, **run}
 
 
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="strings")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 3], help="marks at which the test is read")
     parser.add_argument("--horizon", type=float, help="minutes over which the rate falls; by default the last mark")
+    parser.add_argument("--pace", type=float, help="ms that a step counts, whatever it takes: for equal steps")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=COMPARED)
     parser.add_argument("--ablate", action="store_true", help="instead of them, Echo less or with a feature each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -69,7 +69,15 @@ def in_a_fork(work: Callable[..., Any], *given: Any) -> Connection:
     return receiver
 
 
-def contend(contender: Contender, task: Task, label: str, minutes: Sequence[float], horizon: float) -> dict[str, Any]:
+def contend(
+    contender: Contender,
+    task: Task,
+    label: str,
+    minutes: Sequence[float],
+    *,
+    horizon: float,
+    pace: float | None = None,
+) -> dict[str, Any]:
     """Train a contender and judge it at each mark.
 
     Args:
@@ -78,15 +86,17 @@ def contend(contender: Contender, task: Task, label: str, minutes: Sequence[floa
         label: what to call it while it does.
         minutes: marks, of CPU time of this process spent in training.
         horizon: minutes over which the learning rate falls; those after the last mark are not trained.
+        pace: milliseconds that each step counts, whatever it took: for equal steps, on a machine however busy.
     """
-    spent, number, steps, readings = 0.0, 0, [], []
+    spent, taken, number, steps, readings = 0.0, 0.0, 0, [], []
     for mark in minutes:
         while spent < 60 * mark:
             started = time.process_time()
             contender.step(number, spent / (60 * horizon))
             contender.average.update()
-            spent += time.process_time() - started
+            taken += time.process_time() - started
             number += 1
+            spent = taken if pace is None else number * pace / 1000
         with contender.average.in_place():
             readings.append(in_a_fork(_read, contender, task, f"{label:<28} {mark:>4g} min {number:>6} steps"))
         steps.append(number)
@@ -94,7 +104,7 @@ def contend(contender: Contender, task: Task, label: str, minutes: Sequence[floa
         {"minutes": mark, "steps": count, **reading.recv()}
         for mark, count, reading in zip(minutes, steps, readings, strict=True)
     ]
-    return {"horizon": horizon, "ms_per_step": 1000 * spent / number, "curve": curve}
+    return {"horizon": horizon, "pace": pace, "ms_per_step": 1000 * taken / number, "curve": curve}
 
 
 def _read(contender: Contender, task: Task, label: str) -> dict[str, dict[str, float]]:

@@ -99,6 +99,12 @@ def test_a_contender_is_read_at_each_mark_and_trained_to_the_last(task: Task, te
     assert 0.4 < contender.progress[-1] < 0.5
 
 
+def test_at_a_given_pace_the_steps_are_as_many_whatever_they_take(task: Task) -> None:
+    run = contend(Busy("one"), task, "busy", [0.1, 0.2], horizon=0.4, pace=1000.0)
+    assert [point["steps"] for point in run["curve"]] == [6, 12]
+    assert run["ms_per_step"] < 1000
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_what_is_taken_away_is_gone_and_what_is_added_there(task: Task, name: str) -> None:
     settings: dict[str, Any] = {**VARIANTS[name]}
