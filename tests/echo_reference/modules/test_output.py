@@ -7,7 +7,7 @@ from torch import nn
 from echo_reference.modules.output import score_tokens
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (8, 1), (3, 5), (2, 8)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (8, 1), (3, 5), (2, 8)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_either_order_of_factors_gives_the_layers_own_scores(shape: tuple[int, int], bias: bool) -> None:
     torch.manual_seed(0)
@@ -24,3 +24,11 @@ def test_a_layer_that_somebody_wrapped_is_called() -> None:
     wrapped, hidden = nn.Sequential(nn.Linear(6, 50, bias=False), nn.Tanh()), torch.randn(8, 1, 6)
     with torch.no_grad():
         torch.testing.assert_close(score_tokens(wrapped, hidden), wrapped(hidden))
+
+
+def test_a_layer_that_somebody_listens_to_is_called() -> None:
+    layer, heard = nn.Linear(6, 50, bias=False), []
+    layer.register_forward_hook(lambda *given: heard.append(given[2]))
+    with torch.no_grad():
+        scores = score_tokens(layer, torch.randn(8, 1, 6))
+    assert heard[0] is scores
