@@ -127,8 +127,8 @@ class _Neighbourhoods(torch.autograd.Function):
 
 def _weigh(q: Tensor, k: Tensor, v: Tensor, added: Tensor, padding: Tensor | None) -> Tensor:
     # Sums of scores are taken in the precision of `added`: half types would lose the window's edge. Added one after
-    # the other, since their sum would be as large as the scores.
-    scores = (q @ k.mT).to(added.dtype) + added
+    # the other, since their sum would be as large as the scores; in place, since nobody needs the products alone.
+    scores = (q @ k.mT).to(added.dtype).add_(added)
     if padding is not None:
-        scores = scores + padding
+        scores = scores.add_(padding)
     return scores.softmax(-1).to(v.dtype) @ v

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,5 +84,11 @@ class ConvolutionBranch(nn.Module):
         if key_mask is not None:
             x_BTC = x_BTC * key_mask[..., None].to(x_BTC.dtype)
         y = depthwise(x_BTC, self.depthwise.weight, self.depthwise.bias)
-        out: Tensor = self.gate * self.pointwise(F.gelu(y))
-        return out
+        return self._gated(F.gelu(y))
+
+    def _gated(self, y_BTC: Tensor) -> Tensor:
+        """The gate times the pointwise layer's result; where that is a plain one, the gate goes into its weights."""
+        layer = self.pointwise
+        if type(layer) is not nn.Linear:
+            return cast("Tensor", self.gate * layer(y_BTC))
+        return F.linear(y_BTC, self.gate * layer.weight, self.gate * layer.bias)
