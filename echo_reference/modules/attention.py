@@ -36,7 +36,8 @@ class Turning(NamedTuple):
         layer: its number in the stack.
         rotation: (D, D); (H, D, D) where each head has one; (B, 1, D, D) where each clip has one.
         angles: of the rotary planes, (sets, T, P).
-        factor: the same as complex numbers (T, 1, sets, 1, P), where no gradient is wanted.
+        factor: the same as complex numbers (T, 1, sets, 1, P), where no gradient is wanted; (1, 3, sets, 1, P) for a
+            single position, with those of the values.
     """
 
     layer: int
@@ -136,7 +137,7 @@ class SelfAttention(nn.Module):
             (q, k, v), phase = projections, self.query_phase.phase
             sources = [q.weight, q.bias, k.weight, v.weight, v.bias, phase, *(() if rotation is None else (rotation,))]
             joint = F.linear(x_BTC, *self.memo(sources, lambda: self.folded(rotation)))
-            return split(split(joint, 2, 3), 3, self.heads)
+            return joint.view(*joint.shape[:2], 3, self.heads, self.head_width)
         queries, keys, values = (split(p(x_BTC), 2, self.heads) for p in projections)
         for_queries, for_keys = (matrix.to(x_BTC.dtype) for matrix in self._matrices(rotation))
         rotated = [(x.transpose(1, 2) @ m).transpose(1, 2) for x, m in ((queries, for_queries), (keys, for_keys))]
@@ -190,7 +191,7 @@ class SelfAttention(nn.Module):
             sources, lambda: self.score(torch.arange(-reach, 2, device=device), every)[None, :, None]
         )
         if isinstance(first, int) and keys == first + 1:
-            row = table[..., reach - first : reach + 1]
+            row = table.narrow(3, reach - first, keys)
         else:  # room beyond what is written lies ahead, as distance 1 does
             row = table.index_select(3, distances(1, keys, first, device).clamp(max=1) + reach)
         return F.scaled_dot_product_attention(*heads, attn_mask=row, scale=1.0)

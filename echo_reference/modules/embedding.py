@@ -41,6 +41,7 @@ class LearnedSinusoids(nn.Module):
         self.initial_gain = math.sqrt(width / 2) if gain is None else gain
         self.direction = nn.Parameter(torch.empty(positions, width))
         self.gain = nn.Parameter(torch.empty(positions))
+        self.memo = Memo[Tensor]()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -57,6 +58,9 @@ class LearnedSinusoids(nn.Module):
             rows = first + torch.arange(count, device=first.device)
         if self.gradient_checkpointing and self.training:
             return cast("Tensor", checkpoint(self._rows, rows, use_reentrant=False))
+        if self.memo.keeps:
+            table: Tensor = self.memo([self.direction, self.gain], lambda: self._rows(slice(None)))
+            return table[rows]
         return self._rows(rows)
 
     def _rows(self, rows: slice | Tensor) -> Tensor:
@@ -105,5 +109,8 @@ class TokenEmbedding(nn.Module):
 
     def masked(self, hidden_BTC: Tensor) -> Tensor:
         """Hidden features as the tied output layer shall see them."""
+        # The identity at full width. A compiler would guard the dial's value, and compile anew where it moves.
+        if not torch.compiler.is_compiling() and self.active.value == self.embedding.embedding_dim:
+            return hidden_BTC
         masked: Tensor = hidden_BTC * self.mask().to(hidden_BTC.dtype)
         return masked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,7 +22,8 @@ class Memo(nn.Module, Generic[Result]):
     def __init__(self) -> None:
         super().__init__()
         self.active = False
-        self._made_of: list[tuple[Tensor, int]] = []
+        self._sources: list[Tensor] = []
+        self._versions: list[int] = []
         self._result: Result | None = None
 
     @property
@@ -33,23 +35,21 @@ class Memo(nn.Module, Generic[Result]):
         """Return `make()`, or what it returned when `sources` were the same tensors at the same versions."""
         if not self.keeps:
             return make()
-        made_of = [(source, 0 if source.is_inference() else source._version) for source in sources]
-        same = len(made_of) == len(self._made_of) and all(
-            new is old and version == before
-            for (new, version), (old, before) in zip(made_of, self._made_of, strict=True)
-        )
+        versions = [0 if source.is_inference() else source._version for source in sources]
+        same = versions == self._versions and all(map(is_, sources, self._sources))
         if self._result is None or not same:
             # The sources are kept, so that no other tensor can come to stand for one of them.
-            self._made_of, self._result = made_of, make()
+            self._sources, self._versions, self._result = [*sources], versions, make()
         return self._result
 
     def forget(self) -> None:
         """Drop what is kept and stop keeping."""
-        self.active, self._made_of, self._result = False, [], None
+        self.active, self._sources, self._versions, self._result = False, [], [], None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the model has parameters of its own.
-        return {**super().__getstate__(), "active": False, "_made_of": [], "_result": None}  # type: ignore[no-untyped-call]
+        kept = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {**kept, "active": False, "_sources": [], "_versions": [], "_result": None}
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from echo_reference.modules.memo import Memo
 from echo_reference.modules.precise import Precise
 from homeostat.nn import Dial
 
@@ -38,7 +37,6 @@ class Rotary(Precise):
         self.frequency_scales = frequency_scales
         self.initial_scale = position_scale
         self.base = base
-        self.memo = Memo[Tensor]()
         self.log_frequency_offset = nn.Parameter(torch.empty(len(frequency_scales), self.planes))
         self.position_scale = nn.Parameter(torch.empty(layers))
         self.reset_parameters()
@@ -50,14 +48,14 @@ class Rotary(Precise):
 
     def frequencies(self) -> Tensor:
         """Angle per position, shape (sets, P)."""
-        kept: Tensor = self.memo([self.log_frequency_offset, self.base.position], self._frequencies)
-        return kept
-
-    def _frequencies(self) -> Tensor:
         offset = self.log_frequency_offset
         exponent = torch.arange(self.planes, device=offset.device, dtype=offset.dtype) / self.planes
         scales = torch.tensor(self.frequency_scales, device=offset.device, dtype=offset.dtype)
         return scales[:, None] * torch.exp(offset - exponent * self.base().to(offset.dtype).log())
+
+    def sources(self) -> list[Tensor]:
+        """What the angles are made of, besides positions."""
+        return [self.log_frequency_offset, self.position_scale, self.base.position]
 
     def forward(self, positions: Tensor) -> Tensor:
         """Angles at `positions` (T,), shape (L, sets, T, P)."""

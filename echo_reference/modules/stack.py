@@ -12,7 +12,7 @@ from echo_reference.modules.memo import Memo
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.spec import StackSpec
-from echo_reference.modules.turn import factors
+from echo_reference.modules.turn import factors, with_values
 from homeostat.nn import Dial
 
 
@@ -63,6 +63,8 @@ class Turner(nn.Module):
         if own and spec.rotation_sharing == "conditional" and heard_width is not None:
             self.condition = AngleCondition(heard_width, spec.layers, spec.givens_rounds, spec.head_width // 2)
         self.memo = Memo[list[Tensor]]()
+        self.context = spec.context
+        self.table = Memo[tuple[Tensor, Tensor]]()
 
     def forward(self, positions: Tensor, shared: Tensor | None, heard: Heard | None) -> list[Turning]:
         """One `Turning` per layer.
@@ -72,16 +74,29 @@ class Turner(nn.Module):
             shared: the model's one rotation, if it has one.
             heard: what conditional rotations depend on; text plays no part.
         """
-        angles = self.rotary(positions)
+        angles, factor = self._angles(positions)
         matrices: list[Tensor | None] = [shared] * self.layers
         if len(self.slots):
             sources = [parameter for rotation in self._rotations() for parameter in rotation.learned()]
             if self.condition is not None and heard is not None:
                 sources += [*self.condition.parameters(), heard.audio]
             matrices = [*self.memo(sources, lambda: self._matrices(heard))]
-        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        by_layer = [None] * self.layers if plain else factors(angles).unbind(0)
+        by_layer = [None] * self.layers if factor is None else factor.unbind(0)
         return [Turning(i, *given) for i, given in enumerate(zip(matrices, angles.unbind(0), by_layer, strict=True))]
+
+    def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Angles of all layers; and where no gradient is wanted their factors, which a text has made once."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.rotary(positions), None
+        if len(positions) > 1 or not self.table.keeps:
+            angles = self.rotary(positions)
+            return angles, factors(angles)
+        angles, factor = self.table(self.rotary.sources(), lambda: self._table(positions.device))
+        return angles.index_select(2, positions), factor.index_select(1, positions)
+
+    def _table(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        angles = self.rotary(torch.arange(self.context, device=device))
+        return angles, with_values(factors(angles))
 
     def _rotations(self) -> list[Rotation]:
         return [slot.rotation for slot in self.slots if isinstance(slot, RotationSlot)]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from echo_reference.modules.rotary import Rotary
-from echo_reference.modules.turn import interleaved, turn
+from echo_reference.modules.turn import factors, interleaved, turn, with_values
 from homeostat.nn import Dial
 
 
@@ -51,6 +52,20 @@ def test_the_fused_turn_has_the_right_first_and_second_derivatives() -> None:
     for got, given in ((q, qkv[:, :, 0]), (k, qkv[:, :, 1])):
         plane = torch.complex(given[..., ::2], given[..., 1::2]) * torch.polar(torch.ones_like(by_head), by_head)
         torch.testing.assert_close(got.transpose(1, 2), torch.view_as_real(plane).flatten(-2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_position_with_its_factors_made_before_turns_as_among_others(dtype: torch.dtype) -> None:
+    qkv, angles = torch.randn(2, 5, 3, 4, 8, dtype=dtype), rotary()(torch.arange(5))
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-6
+    every = turn(qkv.double(), angles[0].double())
+    with torch.no_grad():
+        made = with_values(factors(angles))[0]
+        for t in range(5):
+            one = turn(qkv[:, t : t + 1].contiguous(), angles[0][:, t : t + 1], made[t : t + 1])
+            for got, expected in zip(one, every, strict=True):
+                assert got.shape == (2, 4, 1, 8)
+                torch.testing.assert_close(got[:, :, 0].double(), expected[:, :, t], rtol=tolerance, atol=tolerance)
 
 
 def test_half_types_turn_by_the_real_formula_to_the_same_result() -> None:
