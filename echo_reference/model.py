@@ -23,6 +23,7 @@ from echo_reference.modules.convolution import ConvolutionBranch, valid
 from echo_reference.modules.dials import EchoDials
 from echo_reference.modules.distance import RelativeBias
 from echo_reference.modules.embedding import LearnedSinusoids, TokenEmbedding
+from echo_reference.modules.memo import Memo
 from echo_reference.modules.rotary import Rotary
 from echo_reference.modules.rotation import AngleCondition, Rotation, compose
 from echo_reference.modules.stack import Heard, RotationSlot
@@ -106,6 +107,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         one = config.rotation != "none" and config.rotation_sharing == "model"
         self.shared = RotationSlot(audio) if one else None
         self.proj_out = nn.Linear(text.width, config.vocab_size, bias=False)
+        self.columns = Memo[Tensor]()
         self.ctc_head = nn.Linear(audio.width, config.ctc_vocab) if config.ctc_vocab else None
         self.post_init()
 
@@ -254,7 +256,7 @@ class Echo(WhisperStart, EchoGeneration, PreTrainedModel, GenerationMixin):  # t
         ends = Ends.of(self.decoder.tokens.embedding, self.proj_out)
         place, heard = Place(own, first), Heard(audio, mask)
         hidden = self.decoder(tokens, sources, place, self.shared_rotation(), heard, ends=ends)
-        return score(self.proj_out, ends, hidden)
+        return score(self.proj_out, ends, hidden, self.columns, first)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels one position later, with the start token in front and padding where there is none."""

@@ -136,7 +136,7 @@ class SelfAttention(nn.Module):
         if all(type(p) is nn.Linear for p in projections) and (rotation is None or rotation.ndim < 4):
             (q, k, v), phase = projections, self.query_phase.phase
             sources = [q.weight, q.bias, k.weight, v.weight, v.bias, phase, *(() if rotation is None else (rotation,))]
-            joint = F.linear(x_BTC, *self.memo(sources, lambda: self.folded(rotation)))
+            joint = F.linear(x_BTC, *self.memo(sources, lambda: self._kept(rotation, len(x_BTC))))
             return joint.view(*joint.shape[:2], 3, self.heads, self.head_width)
         queries, keys, values = (split(p(x_BTC), 2, self.heads) for p in projections)
         for_queries, for_keys = (matrix.to(x_BTC.dtype) for matrix in self._matrices(rotation))
@@ -166,6 +166,14 @@ class SelfAttention(nn.Module):
         weights = (query_weight.flatten(0, 1).to(kind), key_weight.flatten(0, 1).to(kind), self.v_proj.weight)
         biases = (query_bias.flatten().to(kind), torch.zeros_like(bias), self.v_proj.bias)
         return torch.cat(weights), torch.cat(biases)
+
+    def _kept(self, rotation: Tensor | None, clips: int) -> tuple[Tensor, Tensor]:
+        """The joint projection in the layout that serves best."""
+        weight, bias = self.folded(rotation)
+        if self.causal and clips == 1 and self.memo.keeps and weight.device.type == "cpu":
+            # For a text of one clip, a row at a time: a third quicker with the weight's columns side by side.
+            weight = weight.mT.contiguous().mT
+        return weight, bias
 
     def score(self, distance: Tensor, heads: slice) -> Tensor:
         """Scores by distance of some heads, shape (heads, R): window, bias and causality."""

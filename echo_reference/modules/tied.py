@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from echo_reference.modules.memo import Memo
 from echo_reference.modules.output import score_tokens
 
 
@@ -41,9 +42,15 @@ class Ends(NamedTuple):
         return rows
 
 
-def score(layer: nn.Module, ends: Ends | None, hidden_BTC: Tensor) -> Tensor:
-    """Logits (B, T, V) of hidden features (B, T, d)."""
-    return score_tokens(layer, hidden_BTC) if ends is None else F.linear(hidden_BTC, ends.scores)
+def score(
+    layer: nn.Module,
+    ends: Ends | None,
+    hidden_BTC: Tensor,
+    copy: Memo[Tensor] | None = None,
+    first: int | Tensor = 0,
+) -> Tensor:
+    """Logits (B, T, V) of hidden features (B, T, d); `copy` and `first` as in `score_tokens`."""
+    return score_tokens(layer, hidden_BTC, copy, first) if ends is None else F.linear(hidden_BTC, ends.scores)
 
 
 class _Fork(torch.autograd.Function):

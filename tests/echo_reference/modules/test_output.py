@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from echo_reference.modules.memo import Memo, remembering
 from echo_reference.modules.output import score_tokens
 
 
@@ -32,3 +33,15 @@ def test_a_layer_that_somebody_listens_to_is_called() -> None:
     with torch.no_grad():
         scores = score_tokens(layer, torch.randn(8, 1, 6))
     assert heard[0] is scores
+
+
+def test_a_long_text_of_one_clip_takes_a_copy_that_follows_the_weight() -> None:
+    layer, copy, hidden = nn.Linear(6, 50, bias=False), Memo[torch.Tensor](), torch.randn(1, 1, 6)
+    with torch.no_grad(), remembering(copy):
+        for scale in (1.0, 2.0):
+            layer.weight.mul_(scale)
+            for first in (0, 40, torch.tensor(40)):
+                torch.testing.assert_close(score_tokens(layer, hidden, copy, first), layer(hidden))
+        assert copy([layer.weight], lambda: hidden) is not hidden, "what was kept is given again"
+    with torch.no_grad():
+        assert torch.equal(score_tokens(layer, hidden, copy, 40), layer(hidden)), "nothing is copied for one call"
