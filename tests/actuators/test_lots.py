@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from homeostat.actuators import ClipNorm, gradient, lots
 from homeostat.actuators.lots import Lots
-from homeostat.actuators.probe import Probe
+from homeostat.actuators.probe import MANY, Probe
 from homeostat.plant import Plant
 
 
@@ -148,6 +148,30 @@ def test_a_probe_without_a_finite_gradient_stands_out(gradient):
     assert not probe.stands_out(10.0)
     weight.grad = gradient
     assert probe.stands_out(10.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+@pytest.mark.parametrize("shape", [(3,), (4, 2), (MANY + 1,), (70, 90)])
+def test_a_probe_follows_the_size_of_any_gradient(dtype, shape):
+    weight = torch.nn.Parameter(torch.ones(shape, dtype=dtype))
+    gradient, probe = torch.randn(shape).to(dtype), Probe(4)
+    weight.grad = gradient
+    probe.note([weight], 2.0)
+    for factor in (0.5, 1.0, 2.0, 4.0):
+        weight.grad = gradient * factor
+        assert probe.stands_out(2.0 * factor * 0.95)
+        assert not probe.stands_out(2.0 * factor * 1.05)
+
+
+def test_a_probe_follows_a_sparse_gradient():
+    table, probe = torch.nn.Embedding(5, 3, sparse=True), Probe(4)
+    for factor in (1.0, 2.0):
+        table.zero_grad()
+        (factor * table(torch.tensor([1, 4]))).sum().backward()
+        if factor == 1.0:
+            probe.note([table.weight], 2.0)
+        assert probe.stands_out(2.0 * factor * 0.95)
+        assert not probe.stands_out(2.0 * factor * 1.05)
 
 
 def test_a_probe_watches_a_gradient_that_is_not_zero_and_stands_out_where_there_is_none():
