@@ -4,7 +4,7 @@
     python -m benchmarks.speech FSDD --task strings --minutes 1 1.5 2 3
     python -m benchmarks.speech FSDD --task speaker --minutes 1 2 3 --augment --decades 4 --centred
     python -m benchmarks.speech KATHLEEN --task sentences --minutes 2 4 8
-    python -m benchmarks.speech FSDD --task strings --minutes 1 --horizon 3 --ablate
+    python -m benchmarks.speech FSDD --task strings --minutes 1 --horizon 3 --pace 253 --ablate
 
 FSDD and KATHLEEN are folders with train.jsonl and test.jsonl. Runs are taken one after another, each in a process of
 its own, and kept in benchmarks/results; one that is already there is not taken again.
