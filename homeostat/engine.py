@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -174,7 +173,7 @@ class Engine:
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
-        return trace_vitals(self._trace, self._frames, tick=self.plant.tick, last=last)
+        return trace_vitals(self._trace, self._frames, tick=self.plant.tick, last=last)()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
@@ -309,9 +308,7 @@ class Engine:
             for runner, inputs in self._assembly.inputs:
                 self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
         if self._agenda.vitals_due():
-            vitals = self.vitals()
-            if not math.isnan(vitals.homeostasis):
-                self._trace.append(vitals)
+            self._trace.judge(plant.tick, trace_vitals(self._trace, self._frames, tick=plant.tick, last=100))
         return True
 
     def _contain(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -144,6 +145,18 @@ class Vitals(NamedTuple):
     loops: Mapping[str, LoopVitals]
 
 
+class _Judgement(NamedTuple):
+    """Vitals of a tick that nobody has asked for yet."""
+
+    tick: int
+    work_out: Callable[[], Vitals]
+
+    def vitals(self) -> Vitals | None:
+        """Return them; None where no loop can be judged."""
+        found = self.work_out()
+        return None if math.isnan(found.homeostasis) else found
+
+
 Entry = Record | Metric | Event | Intervention | Vitals
 
 
@@ -173,7 +186,6 @@ class Trace:
     Attributes:
         events: the last ones, oldest first.
         interventions: the last ones, oldest first.
-        vitals: the last ones that were recorded, oldest first.
     """
 
     def __init__(self, capacity: int = 1000, sinks: Sequence[Sink] = ()) -> None:
@@ -181,7 +193,7 @@ class Trace:
         self.sinks = tuple(sinks)
         self.events: list[Event] = []
         self.interventions: list[Intervention] = []
-        self.vitals: list[Vitals] = []
+        self._vitals: list[Vitals | _Judgement] = []
         # Kept as they come and turned into columns when asked for: a decision must cost little.
         self._records: dict[str, deque[Record]] = {}
         self._metrics: dict[str, deque[Metric]] = {}
@@ -195,6 +207,25 @@ class Trace:
     def metrics(self) -> list[str]:
         """Names of the metrics recorded."""
         return list(self._metrics)
+
+    @property
+    def vitals(self) -> list[Vitals]:
+        """The last ones that were recorded, oldest first."""
+        known = [v.vitals() if isinstance(v, _Judgement) else v for v in self._vitals]
+        found = [vitals for vitals in known if vitals is not None]
+        self._vitals = [*found]
+        return found
+
+    def judge(self, tick: int, work_out: Callable[[], Vitals]) -> None:
+        """Record the vitals of this tick, unless no loop can be judged yet.
+
+        They are worked out at once for sinks, and where there are none when somebody asks for them.
+        """
+        judgement = _Judgement(tick, work_out)
+        if not self.sinks:
+            self._vitals = [*self._vitals, judgement][-self.capacity :]
+        elif (vitals := judgement.vitals()) is not None:
+            self.append(vitals)
 
     def append(self, entry: Entry) -> None:
         """Keep one entry and hand it to every sink."""
@@ -210,7 +241,7 @@ class Trace:
                 if entry.replayed:
                     self._rewind(entry.back_to or 0)
             case Vitals():
-                self.vitals = [*self.vitals, entry][-self.capacity :]
+                self._vitals = [*self._vitals, entry][-self.capacity :]
         for sink in self.sinks:
             sink.write(entry)
 
@@ -222,7 +253,7 @@ class Trace:
         for metrics in self._metrics.values():
             while metrics and metrics[-1].tick >= tick:
                 metrics.pop()
-        self.vitals = [vitals for vitals in self.vitals if vitals.tick < tick]
+        self._vitals = [vitals for vitals in self._vitals if vitals.tick < tick]
 
     def records(self, name: str, last: int) -> list[Record]:
         """Return the last records of a loop, `last` at most, oldest first; none where it has not decided."""

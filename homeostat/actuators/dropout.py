@@ -20,11 +20,12 @@ class _Rates:
 
     def __init__(self, found: dict[str, float], watching: bool) -> None:
         self.found = found
+        self._paths = {name: name.split(".") if name else [] for name in found}
         self.greatest = max(found.values())
         self.watching = watching
 
     def modules(self, plant: Plant) -> dict[str, Module]:
-        return {name: plant.model.get_submodule(name) for name in self.found}
+        return {name: _submodule(plant.model, path) for name, path in self._paths.items()}
 
     def share(self, name: str, value: float) -> float:
         """Return the rate of one module where the greatest is `value`."""
@@ -98,6 +99,17 @@ class Dropout(Actuator):
 
     def _modules(self, plant: Plant) -> dict[str, Module]:
         return plant.modules(self.modules, nn.Dropout, _DropoutNd, what="dropout module")
+
+
+def _submodule(model: Module, path: list[str]) -> Module:
+    """Return what `get_submodule` does, past `nn.Module`'s own look-up, which takes ten times as long."""
+    found = model
+    for name in path:
+        inner = found._modules.get(name)
+        if inner is None:
+            return model.get_submodule(".".join(path))
+        found = inner
+    return found
 
 
 def _rate(module: Module) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -138,8 +138,12 @@ def joined(tick: int, loops: Mapping[str, LoopVitals]) -> Vitals:
     return Vitals(tick, math.exp(math.fsum(map(math.log, judged)) / len(judged)), loops)
 
 
-def trace_vitals(trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: int, delay: int = 1) -> Vitals:
-    """Return the vitals of a running system, from the records that its trace still has in memory.
+def trace_vitals(
+    trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: int, delay: int = 1
+) -> Callable[[], Vitals]:
+    """Return what works out the vitals of a running system as it is now, from records that its trace has in memory.
+
+    Working them out takes milliseconds, which a training step need not wait for.
 
     Args:
         trace: of the run.
@@ -152,11 +156,13 @@ def trace_vitals(trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: 
         ValueError: `last` is below 20.
     """
     _refuse_few(last)
-    loops = {
-        name: loop_vitals(course_of_records(trace.records(name, last)), frame, delay=delay)
-        for name, frame in frames.items()
-    }
-    return joined(tick, loops)
+    records = {name: trace.records(name, last) for name in frames}
+
+    def work_out() -> Vitals:
+        loops = {n: loop_vitals(course_of_records(records[n]), frame, delay=delay) for n, frame in frames.items()}
+        return joined(tick, loops)
+
+    return work_out
 
 
 def run_vitals(run: Recorded, *, last: int | None = None, delay: int = 1) -> Vitals:

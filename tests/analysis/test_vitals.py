@@ -307,14 +307,14 @@ def test_records_and_columns_are_one_course():
     assert one.limited.sum() == 8
 
 
-def train(folder: Path, steps: int) -> Homeostat:
+def train(folder: Path | None, steps: int) -> Homeostat:
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     loops = [
         Loop(UpdateRatio(), PID(gain=0.5, log_error=True), LearningRate(low=1e-3, high=1e3), setpoint=1e-2, every=1),
     ]
-    sinks = [JsonLines(folder / "trace.jsonl")]
+    sinks = [] if folder is None else [JsonLines(folder / "trace.jsonl")]
     homeostat = Homeostat(loops, sinks=sinks, vitals_every=20).attach(model, optimizer)
     for _ in range(steps):
         batch = torch.randn(16, 4)
@@ -347,6 +347,18 @@ def test_a_running_system_tells_its_vitals_and_records_them(tmp_path):
         run_vitals(run, last=19)
     with pytest.raises(HomeostatError, match=r"Homeostat\.vitals must be used between attach and detach"):
         homeostat.vitals()
+
+
+def test_vitals_wait_until_they_are_asked_for_where_nobody_writes_them_down(tmp_path, monkeypatch):
+    worked_out = []
+    monkeypatch.setattr("homeostat.analysis.vitals.joined", lambda *args: worked_out.append(args) or joined(*args))
+    written = train(tmp_path, steps=90)
+    # At tick 0 and four times since.
+    assert len(worked_out) == 5
+    kept = train(None, steps=90)
+    assert len(worked_out) == 5
+    assert kept.trace.vitals == kept.trace.vitals == written.trace.vitals
+    assert len(worked_out) == 10
 
 
 def test_vitals_that_are_no_number_come_back_from_disk(tmp_path):
