@@ -11,8 +11,10 @@ from echo_reference.modules.memo import Memo
 
 _FEW = range(2, 16)
 """Rows for which MKL takes up to four times as long as for 16; the transposed product does not."""
-_WORTH = 16
-"""Tokens after which a text is likely to go on for as long as a copy of the weight takes to pay."""
+_WORTH, _WORTH_WIDE = 16, 73
+"""Tokens after which a text is likely to go on for as long as a copy of the weight takes to pay, up to width `_NARROW`
+and above it."""
+_NARROW = 512
 
 
 def score_tokens(
@@ -28,7 +30,7 @@ def score_tokens(
     Args:
         layer: the output layer.
         hidden_BTC: what it is applied to.
-        copy: keeps that copy while a text is written; made once the text has 16 tokens.
+        copy: keeps that copy while a text is written; made once the text is as long as the copy takes to pay.
         first: position in the text of the first of the T.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _plain(layer, hidden_BTC):
@@ -37,7 +39,8 @@ def score_tokens(
     rows = hidden_BTC.flatten(0, 1)
     if len(rows) in _FEW:
         return (weight @ rows.mT).mT.reshape(*hidden_BTC.shape[:2], -1)
-    if len(rows) == 1 and copy is not None and copy.keeps and first >= _WORTH:
+    worth = _WORTH if rows.shape[1] <= _NARROW else _WORTH_WIDE
+    if len(rows) == 1 and copy is not None and copy.keeps and first >= worth:
         columns: Tensor = copy([weight], weight.mT.contiguous)
         return hidden_BTC @ columns
     return cast("Tensor", layer(hidden_BTC))

@@ -45,3 +45,14 @@ def test_a_long_text_of_one_clip_takes_a_copy_that_follows_the_weight() -> None:
         assert copy([layer.weight], lambda: hidden) is not hidden, "what was kept is given again"
     with torch.no_grad():
         assert torch.equal(score_tokens(layer, hidden, copy, 40), layer(hidden)), "nothing is copied for one call"
+
+
+@pytest.mark.parametrize(("width", "worth"), [(512, 16), (516, 73)])
+def test_a_wider_copy_is_made_later_since_it_pays_later(width: int, worth: int) -> None:
+    layer, copy, hidden = nn.Linear(width, 50, bias=False), Memo[torch.Tensor](), torch.randn(1, 1, width)
+    with torch.no_grad(), remembering(copy):
+        score_tokens(layer, hidden, copy, worth - 1)
+        assert copy([layer.weight], lambda: hidden) is hidden, "nothing was kept"
+    with torch.no_grad(), remembering(copy):
+        score_tokens(layer, hidden, copy, worth)
+        assert copy([layer.weight], lambda: hidden) is not hidden
