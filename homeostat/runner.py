@@ -132,26 +132,23 @@ class Runner:
             self._found = True
 
     def depart(self, values: tuple[float, ...]) -> None:
-        """Put the knobs at `values`, in their units, and let the law go on from there, unless a hand holds them."""
-        if self._hand == "law":
-            self.delivered = self.write(values)
+        """Put the knobs at `values`, in their units, or back to where a hand holds them; the law goes on from there."""
+        if self._hand != "nobody":
+            self.delivered = self.write(values if self._hand == "law" else self.delivered)
             self._positions = self._coordinates(self.delivered)
             self._found = True
 
     def write(self, values: tuple[float, ...]) -> tuple[float, ...]:
         """Set the knobs to `values`, in their own units; returns what was delivered."""
-        writes = zip(self.loop.actuators, self.memories, values, strict=True)
-        return tuple(actuator.write(self._plant, memory, value) for actuator, memory, value in writes)
+        return tuple(a.write(self._plant, memory, v) for (a, memory), v in zip(self._pairs(), values, strict=True))
 
     def read(self) -> tuple[float, ...]:
         """Return where the knobs are, in their own units."""
-        reads = zip(self.loop.actuators, self.memories, strict=True)
-        return tuple(actuator.read(self._plant, memory) for actuator, memory in reads)
+        return tuple(actuator.read(self._plant, memory) for actuator, memory in self._pairs())
 
     def restore(self) -> None:
         """Put the knobs back to where they were found, whoever moved them since."""
-        knobs = zip(self.loop.actuators, self.memories, self.found, strict=True)
-        run_all(partial(self._put_back, actuator, memory, value) for actuator, memory, value in knobs)
+        run_all(partial(self._put_back, *pair, value) for pair, value in zip(self._pairs(), self.found, strict=True))
 
     def release(self) -> None:
         """Remove whatever besides the knobs' values was placed in the plant."""
@@ -207,18 +204,20 @@ class Runner:
             raise StateError(msg)
 
     def load_state_dict(self, state: Mapping[str, Any], *, back: bool = False) -> None:
-        """Continue from `state_dict` and put the knobs where they were; before a first decision only to go `back`."""
+        """Continue from `state_dict`, knobs included; `back` in a run, a hand on them stays, and holds what it held."""
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
-        self._found = state["found"]
-        if self._hand != "nobody":
+        if self._hand != "nobody" and not back:
             self._hand = "operator" if state["overridden"] else "law"
+        held = self._hand == "operator"
+        self._found = state["found"] or held != state["overridden"]
         self._asked, self._decided = state["asked"], state["decided"]
         self._holds, self._saturated = state["holds"], state["saturated"]
         self.pace.load(state["pace"])
         self._damping.load(state["damping"])
-        self.delivered = self.write(tuple(state["delivered"])) if back or self._positions else self.read()
+        delivered = self.delivered if back and held else tuple(state["delivered"])
+        self.delivered = self.write(delivered) if back or self._positions else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:
                 actuator.load(self._plant, memory, saved)

@@ -7,12 +7,15 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from homeostat import CoupledLoop, HomeostatError, Loop
+from homeostat import nn as homeostat_nn
 from homeostat.actuators import AttentionWindow, Dial, LearningRate, RotaryBase
 from homeostat.laws import PID, MatrixPI, Schedule
 from homeostat.observers import GradientNorm, Loss
 from homeostat.profile import Profile
+from tests.guards.runs import Victim, once, spoil_weight
 from tests.harness import same
 from tests.system.test_idle import inventory
 from tests.training import Training, every_loop
@@ -184,3 +187,49 @@ def test_a_failed_attach_leaves_no_state_riding():
     with pytest.raises(HomeostatError):
         training.attach([steered(actuator=Dial(dials="no", low=0, high=1))], in_optimizer=True)
     assert "homeostat" not in training.optimizer.state_dict()
+
+
+def struck(replay: bool, before: str, after: str) -> Victim:
+    """A run that goes back to tick 30 at tick 37; at 20 and at 33 an operator takes the knob, or gives it back."""
+    victim = Victim()
+    victim.model.append(Gain())
+    loop = steered(actuator=Dial(dials="*gain", low=0.1, high=9.0), name="gain")
+    victim.attach(loops=[loop], replay=replay)
+    act = {"take": lambda run: run.homeostat.override("gain", 3.0), "give": lambda run: run.homeostat.hand_back("gain")}
+    strikes = [once(20, act.get(before, id)), once(33, act.get(after, id)), once(37, spoil_weight)]
+    return victim.run(lambda *seen: [strike(*seen) for strike in strikes][-1])
+
+
+class Gain(nn.Module):
+    """Scales by a dial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = homeostat_nn.Dial(1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gain()
+
+
+@pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
+@pytest.mark.parametrize("replay", [True, False])
+@pytest.mark.parametrize("before", ["take", "nothing"])
+def test_a_knob_that_an_operator_holds_stays_where_it_is_when_the_run_goes_back(replay, before):
+    victim = struck(replay, before, "take")
+    assert victim.told()[-1][1:] == ("rollback", 30)
+    assert victim.model[-1].gain.value == 3.0
+    assert victim.homeostat.knobs["gain"] == (3.0,)
+    assert victim.homeostat.trace.loop("gain")["override"][-1] == 1
+
+
+@pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_knob_that_was_handed_back_is_the_laws_own_when_the_run_goes_back(replay):
+    victim = struck(replay, "take", "give")
+    assert victim.told()[-1][1:] == ("rollback", 30)
+    columns = victim.homeostat.trace.loop("gain")
+    assert columns["override"][-1] == 0
+    # From 3.0, where it was held, by a step of the law and not by a jump.
+    at = columns["tick"].tolist().index(30 if replay else 37)
+    assert columns["delivered.0"][at] == pytest.approx(3.0, abs=1.0)
+    assert len(set(columns["delivered.0"][at:])) > 1
