@@ -19,6 +19,7 @@ from homeostat.guards.lookout import Lookout
 from homeostat.guards.moments import reset_moments
 from homeostat.guards.running_statistics import RunningStatistics
 from homeostat.guards.snapshot import Restored, SnapshotPolicy, Snapshots
+from homeostat.guards.snapshot_damage import Damage
 from homeostat.norms import local
 from homeostat.plant import Plant
 from homeostat.state import from_data, to_data
@@ -97,10 +98,12 @@ class Answering:
             GuardAbort: the run is given up; it stands where the last good snapshot was, if there is one.
         """
         rung, tick = self._climb(found), self._plant.tick
-        if rung.answer == "alarm" and not self._is_news(found.lookout.name):
+        # Where it is only said, a run that would have been given up goes on.
+        told_once = rung.answer == "alarm" or (rung.answer == "abort" and self._advise)
+        if told_once and not self._is_news(found.lookout.name):
             return True
         back_to, replayed = (None, False) if self._advise or rung.answer == "alarm" else self._carry_out(rung, found)
-        if rung.answer in {"reset", "rollback"} and not (replayed or self._advise):
+        if rung.answer in {"reset", "rollback"} and not replayed:
             rest()
         said = (found.lookout.name, rung.answer, f"{found.lookout.guard.watched} {found.finding.text}", found.exact)
         self._tell(Intervention(tick, *said, back_to, replayed, self._advise), rung.reason)
@@ -206,7 +209,9 @@ class Answering:
         return True
 
     def _depth(self) -> int:
-        return 0 if self._snapshots is None else len(self._snapshots.ticks)
+        if self._snapshots is None:
+            return 0
+        return self._snapshots.imagined if self._advise else len(self._snapshots.ticks)
 
     def _go_back(self, snapshots: Snapshots, rung: Rung) -> tuple[int, bool]:
         """Put a good snapshot back; returns its tick, and whether the steps since are taken again."""
@@ -247,7 +252,12 @@ class Answering:
             torch._foreach_mul_([g._values() if g.is_sparse else local(g) for g in self._plant.gradients()], share)
 
     def _broken(self) -> bool:
-        return self._snapshots is not None and self._snapshots.damaged()
+        if self._snapshots is None:
+            return False
+        if self._advise:
+            # Buffers have not been put back, so that what a bad batch has left there says nothing of a skip.
+            return Damage(self._plant.parameters(), self._plant.device, None).found()
+        return self._snapshots.damaged()
 
     def _tell(self, intervention: Intervention, reason: str) -> None:
         self._trace.append(intervention)

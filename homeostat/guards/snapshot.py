@@ -133,6 +133,12 @@ class Snapshots:
         return tuple(snapshot.tick for snapshot in self._trusted)
 
     @property
+    def imagined(self) -> int:
+        """How many there would be to go back to now, had they all been taken and nothing been found: for advice."""
+        tick, policy = self._plant.tick, self.policy
+        return min(tick, policy.keep, 1 + max(0, tick - policy.probation) // policy.every)
+
+    @property
     def nbytes(self) -> int:
         """Memory that the snapshots take."""
         held = [*self._trusted, *filter(None, [self._pending])]

@@ -197,6 +197,24 @@ def test_advice_changes_nothing():
     assert all(i.advised for i in advised.homeostat.trace.interventions)
 
 
+@pytest.mark.parametrize(
+    ("strike", "done"),
+    [
+        (once(8, spoil_weight), ["rollback", "rollback", "rollback", "abort"]),
+        # The batch is said to be skipped; as it is not, its gradient breaks the weights.
+        (broken_batch(20), ["skip", "rollback", "rollback", "rollback"]),
+    ],
+)
+def test_advice_says_all_that_would_be_done_and_takes_no_snapshot_for_it(strike, done):
+    """Since nothing is put back, a fault that would have been undone is found again, and the ladder climbed."""
+    advised = Victim().attach(GUARDS[:1], replay=False, advise=True).run(strike)
+    assert [answer for _, answer, _ in advised.told()][:4] == done
+    assert len(advised.told()) < 12, "a run that would have been given up is told of once in a while"
+    assert advised.homeostat._engine.answering._snapshots.nbytes == 0
+    acted = Victim().attach(GUARDS[:1], replay=False).run(strike)
+    assert acted.told()[0][1] == done[0]
+
+
 def test_a_gradient_that_stands_out_is_cut_to_its_usual_norm():
     guard = Guard(GradientNorm(), Spike(fewest=5), "cut", every=1)
     norms = []
