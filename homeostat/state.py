@@ -60,11 +60,17 @@ def upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _from_1(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 1 kept metrics by name, and nothing of the memories of parts: they begin anew."""
+    """Version 1 kept metrics by name, and nothing of the memories of parts: they begin anew.
+
+    A `PID` did not count ticks without a logarithm; the states of some other laws have changed, which those refuse.
+    """
     loops = {
         name: {**loop, "memories": [None] * len(loop["actuators"]), "overridden": False, "found": not loop["positions"]}
         for name, loop in state["loops"].items()
     }
+    for loop in loops.values():
+        if loop["law"] == "PID":
+            loop["law_state"] = [*loop["law_state"][:6], 0]
     senses = {
         key: {**state[key], "memories": [None] * len(state[key]["observers"])} for key in ("senses", "monitoring")
     }
