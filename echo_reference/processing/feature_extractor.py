@@ -47,19 +47,31 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         self.pad_to, self.decades, self.centred = pad_to, decades, centred
 
     def __call__(
-        self, audio: ArrayLike | list[ArrayLike], sampling_rate: int | None = None, **options: Any
+        self,
+        audio: ArrayLike | list[ArrayLike],
+        sampling_rate: int | None = None,
+        *,
+        return_tensors: str | None = None,
+        padding: bool | str = True,
+        return_attention_mask: bool | None = None,
+        **options: Any,
     ) -> BatchFeature:
         """Features and mask of one waveform (samples,) or several.
 
         Args:
             audio: mono, full scale 1.
             sampling_rate: of the audio, in Hz, to be sure that it is the right one.
-            options: `return_tensors` of another kind than "pt"; what else there is changes nothing.
+            return_tensors: of another kind than "pt", as in transformers.
+            padding: False or "do_not_pad" refuses features of several lengths; all else pads them to the longest.
+            return_attention_mask: False leaves the mask out.
+            options: what transformers' extractors take besides; they change nothing.
 
         Raises:
-            DataError: another sampling rate; or a clip that is no mono waveform of 25 ms or more, is not of full
-                scale 1, has NaN samples, or is longer than what it would be padded to.
+            DataError: another sampling rate; several lengths that shall not be padded; or a clip that is no mono
+                waveform of 25 ms or more, is not of full scale 1, has NaN samples, or is longer than what it would be
+                padded to.
         """
+        del options
         if sampling_rate not in {None, self.sampling_rate}:
             raise DataError(
                 f"Audio must be sampled at {self.sampling_rate} Hz; got {sampling_rate} Hz. Resample it first."
@@ -68,14 +80,20 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         clips: list[Any] = audio if isinstance(audio, list) and several else [audio]
         features = [self._features(clip) for clip in clips]
         lengths = [count for _, count in features]
-        longest = max(clip.shape[1] for clip, _ in features)
+        frames = {clip.shape[1] for clip, _ in features}
+        longest = max(frames)
+        if len(frames) > 1 and padding in {False, "do_not_pad"}:
+            raise DataError(
+                f"Clips of several lengths must be padded to make one tensor; got padding={padding!r}. Leave it out."
+            )
         padded = [
             torch.nn.functional.pad(clip, (0, longest - clip.shape[1]), value=self.padding_value)
             for clip, _ in features
         ]
-        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
-        data = {"input_features": torch.stack(padded), "attention_mask": mask.long()}
-        return BatchFeature(data).convert_to_tensors(options.get("return_tensors") or "pt")
+        data = {"input_features": torch.stack(padded)}
+        if return_attention_mask is not False:
+            data["attention_mask"] = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+        return BatchFeature(data).convert_to_tensors(return_tensors or "pt")
 
     def _features(self, clip: ArrayLike) -> tuple[Tensor, int]:
         given = np.asarray(clip)

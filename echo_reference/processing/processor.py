@@ -41,6 +41,7 @@ class EchoProcessor(ProcessorMixin):  # type: ignore[misc]
         audio: ArrayLike | list[ArrayLike] | None = None,
         text: str | list[str] | None = None,
         sampling_rate: int | None = None,
+        **options: Any,
     ) -> BatchFeature:
         """Tensors for `Echo.forward`: `input_features` and `attention_mask` of audio, `labels` of text.
 
@@ -50,15 +51,19 @@ class EchoProcessor(ProcessorMixin):  # type: ignore[misc]
             audio: one waveform or several; 16 kHz, mono.
             text: one transcript or several.
             sampling_rate: of the audio.
+            options: `return_tensors` of another kind than "pt"; for audio what `EchoFeatureExtractor` takes.
 
         Raises:
             DataError: neither was given, or as `EchoFeatureExtractor`.
         """
         if audio is None and text is None:
             raise DataError("A processor must be given audio, text or both; got neither. Give one.")
-        batch: Any = BatchFeature() if audio is None else self.feature_extractor(audio, sampling_rate=sampling_rate)
+        batch = BatchFeature()
+        if audio is not None:
+            batch = self.feature_extractor(audio, sampling_rate=sampling_rate, **options)
         if text is not None:
             texts = [text] if isinstance(text, str) else text
             encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-            batch["labels"] = encoded["input_ids"].masked_fill(encoded["attention_mask"] == 0, IGNORED)[:, 1:]
-        return batch
+            labels = encoded["input_ids"].masked_fill(encoded["attention_mask"] == 0, IGNORED)[:, 1:]
+            batch["labels"] = labels
+        return batch.convert_to_tensors(options.get("return_tensors") or "pt")

@@ -49,6 +49,26 @@ def test_audio_and_text_become_what_the_model_takes(folder: Path) -> None:
         processor()
 
 
+def test_it_is_called_as_processors_of_transformers_are(folder: Path) -> None:
+    processor, audio = EchoProcessor.from_pretrained(folder), clip(0)
+    plain = processor([audio, clip(1, 4800)], ["abc d", "a"])
+    batch = processor(audio, sampling_rate=16000, return_tensors="pt")
+    assert batch.keys() == {"input_features", "attention_mask"}
+    assert torch.equal(batch["input_features"], plain["input_features"][:1])
+    options = {"sampling_rate": 16000, "return_tensors": "np", "padding": "longest", "truncation": False}
+    batch = processor(audio=[audio, clip(1, 4800)], text=["abc d", "a"], **options)
+    assert batch.keys() == plain.keys()
+    for name in plain:
+        assert isinstance(batch[name], np.ndarray), name
+        assert np.array_equal(batch[name], plain[name]), name
+    labels = processor(text="abc d", return_tensors="pt")
+    assert (labels.keys(), labels["labels"].tolist()) == ({"labels"}, [[3, 4, 5, 13, 6, 2]])
+    assert "attention_mask" not in processor(audio, return_attention_mask=False)
+    assert processor(audio, padding=False)["input_features"].shape == (1, 8, 40)
+    with pytest.raises(DataError, match="several lengths must be padded to make one tensor; got padding=False"):
+        processor([audio, clip(1, 4800)], padding=False)
+
+
 def test_the_auto_classes_know_echo(folder: Path) -> None:
     assert isinstance(AutoConfig.from_pretrained(folder), EchoConfig)
     assert isinstance(AutoModelForSpeechSeq2Seq.from_pretrained(folder), Echo)
