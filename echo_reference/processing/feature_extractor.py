@@ -108,8 +108,8 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         pad_to = None if self.pad_to is None else round(self.pad_to * self.sampling_rate)
         if pad_to is not None and len(waveform) > pad_to:
             raise DataError(
-                f"A clip must last at most {self.pad_to:g} s; got {len(waveform) / self.sampling_rate:g} s. Cut it, "
-                "give a pipeline chunk_length_s, or use `echo-reference transcribe`."
+                f"A clip must last at most {self.pad_to:g} s; got {len(waveform) / self.sampling_rate:g} s. Read it "
+                "with `echo-reference transcribe`, cut it, or give a pipeline chunk_length_s."
             )
         features = LogMel(self.feature_size, pad_to, decades=self.decades, centred=self.centred)(waveform)
         return features, min(len(waveform) // HOP, features.shape[1])

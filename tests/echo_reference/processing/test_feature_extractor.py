@@ -55,7 +55,7 @@ def test_other_rates_and_shapes_are_refused() -> None:
         (np.full(5000, -np.inf), "Samples must be finite"),
         ((3000 * noise(5000)).astype(np.int16), "floating point numbers, full scale 1; got int16"),
         ("speech.wav", "floating point numbers, full scale 1; got <U10"),
-        (noise(16001), r"at most 1 s; got 1.00006 s. Cut it"),
+        (noise(16001), r"at most 1 s; got 1.00006 s. Read it with `echo-reference transcribe`"),
     ],
 )
 def test_what_is_no_recording_is_refused(clip: object, message: str) -> None:
