@@ -48,6 +48,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         input_features: Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         *,
+        inputs: Tensor | None = None,
         language: str | None = None,
         task: Task | None = None,
         return_timestamps: bool | None = None,
@@ -61,9 +62,10 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         Args:
             input_features: log-mel frames (B, n_mels, T).
             generation_config: as in transformers; may carry `language`, `task` and `return_timestamps` too.
-            language: ISO code of what is spoken; where task or timestamps are asked for without it, it is detected for
-                each clip, and where nothing is asked for, the model begins with the start mark alone.
-            task: "transcribe", or "translate" into English.
+            inputs: another name of `input_features`, as in transformers.
+            language: ISO code of what is spoken; with Whisper's vocabulary it is detected for each clip where none is
+                named.
+            task: "transcribe", which it is where none is named, or "translate" into English.
             return_timestamps: let the transcript begin and end its segments with timestamps.
             options: as in transformers, and what `forward` takes.
 
@@ -71,16 +73,17 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
             ConfigError: language, task or timestamps are asked of a vocabulary without marks for them, or the prompt
                 leaves no room for a transcript.
             DataError: the language is not one of the vocabulary's.
+            ValueError: there are no features, or two.
         """
         settings = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
         options = settings.update(**options)
         wishes = {"language": language, "task": task, "return_timestamps": return_timestamps}
         for name, wish in wishes.items():
-            setattr(settings, name, getattr(settings, name, None) if wish is None else wish)
-        if input_features is None and "encoder_outputs" not in options:
-            raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
+            carried = (getattr(config, name, None) for config in (settings, self.generation_config))
+            setattr(settings, name, next((value for value in (wish, *carried) if value is not None), None))
+        input_features = _one(input_features, inputs, options.get("encoder_outputs"))
         given = options.get("decoder_input_ids")
-        if given is None and (settings.language or settings.task or settings.return_timestamps):
+        if given is None and self._has_prompt(settings):
             given = options["decoder_input_ids"] = self._prompts(input_features, settings, options)
         length = 1 if given is None else given.shape[1]
         if settings.return_timestamps:
@@ -117,6 +120,15 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         logits = self(input_features, decoder_input_ids=start, **given).logits[:, 0]
         best = logits[:, marks.start + 1 : marks.translate].argmax(-1)
         return [marks.languages[i] for i in best.tolist()]
+
+    def _has_prompt(self, settings: GenerationConfig) -> bool:
+        """Whether there is more to begin with than a start mark: where something is asked, or Whisper's mark starts."""
+        if settings.language or settings.task or settings.return_timestamps:
+            return True
+        marks, start = whisper_marks(self.config.vocab_size), settings.decoder_start_token_id
+        if start is None:
+            start = self.generation_config.decoder_start_token_id
+        return marks is not None and bool(start == marks.start)
 
     def _prompts(self, input_features: Tensor | None, settings: GenerationConfig, options: dict[str, Any]) -> Tensor:
         """The prompt of each clip, (B, L); its language is detected where none is named."""
@@ -160,3 +172,13 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         # The library's default counts the second dimension, which here holds mel bands and not frames.
         del generation_config, model_kwargs
         return inputs_tensor.new_ones(inputs_tensor.shape[0], inputs_tensor.shape[-1], dtype=torch.long)
+
+
+def _one(input_features: Tensor | None, inputs: Tensor | None, encoded: object) -> Tensor | None:
+    """The features by whichever name they were given; None where the encoder's outputs take their place."""
+    if input_features is not None and inputs is not None:
+        raise ValueError("Echo must be given features once; got both inputs and input_features. Leave one out.")
+    features = inputs if input_features is None else input_features
+    if features is None and encoded is None:
+        raise ValueError("Echo must be given input_features or encoder_outputs; got neither. Give one.")
+    return features

@@ -12,6 +12,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from echo_reference.config import EchoConfig
 from echo_reference.errors import ConfigError
+from echo_reference.whisper_settings import whisper_settings
 
 # Whisper's names, and Echo's for the same weights; in this order.
 _NAMES = (
@@ -40,7 +41,8 @@ class WhisperStart:
         """Return an Echo that gives the same logits as a Whisper, and can learn to rotate from there.
 
         Positions are not yet turned (scale 0), rotations are the identity, convolution gates closed, relative biases
-        zero, and windows hold all there is; padding is heard, as Whisper hears it. The CTC head is new.
+        zero, and windows hold all there is; padding is heard, as Whisper hears it. The CTC head is new. `generate`
+        begins with the same prompt, and suppresses the same tokens.
 
         Args:
             source: a model, a folder or a name on the hub.
@@ -64,8 +66,8 @@ class WhisperStart:
         with torch.no_grad():
             for side in (model.encoder, model.decoder):
                 side.position.gain.copy_(side.position.direction.norm(dim=-1))
-        for name in ("suppress_tokens", "begin_suppress_tokens"):
-            setattr(model.generation_config, name, getattr(source.generation_config, name, None))
+        for name, value in whisper_settings(source).items():
+            setattr(model.generation_config, name, value)
         started: Self = model.eval()
         return started
 

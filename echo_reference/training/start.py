@@ -13,7 +13,7 @@ from echo_reference.data.utterance import Corpus
 from echo_reference.errors import CheckpointError, ConfigError
 from echo_reference.model import Echo
 from echo_reference.tokens import CharacterTokenizer, CtcSymbols, Tokenizer, WhisperTokenizer
-from echo_reference.tokens.marks import whisper_marks
+from echo_reference.tokens.marks import Task, whisper_marks
 from echo_reference.training import checkpoint
 from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding, TrainSettings
@@ -67,7 +67,9 @@ def trained_reader(source: Path) -> tuple[Reader, Decoding]:
     model = _bare_echo(source) if is_echo else Echo.from_whisper(_whisper(str(source)), ctc_vocab=0)
     # Without a CTC head no alphabet is read.
     nothing = CtcSymbols(CharacterTokenizer(" "))
-    return Reader(model, WhisperTokenizer(vocab_size=model.config.vocab_size), nothing), "greedy"
+    language = getattr(model.generation_config, "language", None) or "en"
+    task: Task = getattr(model.generation_config, "task", None) or "transcribe"
+    return Reader(model, WhisperTokenizer(language, task, model.config.vocab_size), nothing), "greedy"
 
 
 def usual_decoding(config: EchoConfig) -> Decoding:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import EncoderDecoderCache, StaticCache
+from transformers import EncoderDecoderCache, GenerationConfig, StaticCache
 
 from echo_reference.decoding import greedy
 from echo_reference.errors import ConfigError, DataError
@@ -154,10 +154,16 @@ def speaker(**changes: object) -> Echo:
         ({"language": "de"}, [50258, 50261, 50359, 50363]),
         ({"language": "su", "task": "translate"}, [50258, 50357, 50358, 50363]),
         ({"language": "en", "task": "transcribe", "return_timestamps": True}, [50258, 50259, 50359]),
-        ({}, [50258]),
+        ({}, [50258, 50265, 50359, 50363]),
+        ({"generation_config": GenerationConfig(do_sample=False)}, [50258, 50265, 50359, 50363]),
+        ({"decoder_input_ids": torch.tensor([[50258]] * 2)}, [50258]),
+        ({"decoder_start_token_id": 50257}, [50257]),
     ],
 )
-def test_language_task_and_timestamps_become_the_prompt(asked: dict[str, Any], prompt: list[int]) -> None:
+def test_language_task_and_timestamps_become_the_prompt(
+    asked: dict[str, Any], prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Echo, "detect_language", lambda _, **given: ["fr"] * len(given["encoder_outputs"][0]))
     tokens = speaker().generate(audio(2), max_new_tokens=2, **asked)
     assert tokens[:, : len(prompt)].tolist() == [prompt] * 2
     assert tokens.shape[1] == len(prompt) + 2
@@ -194,6 +200,14 @@ def test_the_generation_config_may_carry_them(tmp_path: Path) -> None:
     model = Echo.from_pretrained(tmp_path).eval()
     assert model.generate(audio(1), max_new_tokens=1)[0, 1] == 50261
     assert model.generate(audio(1), max_new_tokens=1, language="fr")[0, 1] == 50265
+    assert model.generate(audio(1), GenerationConfig(max_new_tokens=1))[0, 1] == 50261
+
+
+def test_features_may_be_named_inputs() -> None:
+    model = talkative()
+    assert torch.equal(model.generate(inputs=audio(1), max_new_tokens=9), model.generate(audio(1), max_new_tokens=9))
+    with pytest.raises(ValueError, match="features once; got both inputs and input_features"):
+        model.generate(audio(1), inputs=audio(1))
 
 
 def test_timestamps_come_in_pairs_and_never_go_back() -> None:

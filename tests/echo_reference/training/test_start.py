@@ -9,8 +9,9 @@ from transformers import AutoTokenizer
 
 from echo_reference.data.corpora import load_corpus
 from echo_reference.errors import CheckpointError, ConfigError
+from echo_reference.model import Echo
 from echo_reference.training import checkpoint
-from echo_reference.training.start import warm_reader
+from echo_reference.training.start import trained_reader, warm_reader
 from tests.echo_reference.runs import finish, quiet_trainer, tiny_settings
 from tests.echo_reference.test_warm_start import Size, difference, whisper
 
@@ -42,6 +43,14 @@ def test_a_whisper_is_gone_on_from(corpus: Path, tmp_path: Path) -> None:
     assert again.model.generation_config.language == "de"
     assert difference(source, again.model, SIZE) > 1e-4
     assert AutoTokenizer.from_pretrained(last).decode([50258]) == "<|startoftranscript|>"
+
+
+@needs_whisper
+def test_a_saved_echo_is_read_in_its_language(tmp_path: Path) -> None:
+    echo = Echo.from_whisper(whisper(SIZE, **SPECIAL))
+    echo.generation_config.language, echo.generation_config.task = "de", "translate"
+    echo.save_pretrained(tmp_path)
+    assert trained_reader(tmp_path)[0].tokenizer.prompt_ids == (50258, 50261, 50358, 50363)
 
 
 def test_a_run_is_gone_on_from_with_its_own_vocabulary(corpus: Path, tmp_path: Path) -> None:
