@@ -14,11 +14,12 @@ from echo_reference.longform.attempts import Doubts, read_window
 from echo_reference.longform.segments import Segment, Word, group, join
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import WhisperTokenizer
+from echo_reference.tokens.marks import TIME_STEP
 from echo_reference.training.evaluation import Reader, transcribe
 from echo_reference.training.settings import Decoding
 
 _LEAST = 1.0
-"""Seconds by which a window moves on at least."""
+"""Seconds by which a window moves on at least, where it has text for all that follows."""
 _WHISPERS_DOUBTS = Doubts()
 
 
@@ -98,21 +99,34 @@ def _by_timestamps(
         features = reader.features(piece)[None].to(reader.model.device)
         lengths = torch.tensor([len(piece) // HOP], device=features.device)
         written = read_window(reader.model, tokenizer, features, lengths, doubts)
-        found, cut = read_timestamps(written, tokenizer, len(piece) / SAMPLE_RATE)
-        offset, last = start / SAMPLE_RATE, found[-1].end if found else 0.0
-        if cut is not None and last >= _LEAST:  # the next window reads it whole
-            start += round(last * SAMPLE_RATE)
-        else:
-            found += [] if cut is None else [cut]
-            start += len(piece)
+        duration, offset = len(piece) / SAMPLE_RATE, start / SAMPLE_RATE
+        found, cut = read_timestamps(written, tokenizer, duration)
+        done = _done(found, cut, duration)
+        found += [cut] if cut is not None and done == duration else []
         segments += [Segment(offset + s.start, offset + s.end, s.text) for s in found if s.text]
+        start += round(done * SAMPLE_RATE)
     return segments
+
+
+def _done(found: Sequence[Segment], cut: Segment | None, duration: float) -> float:
+    """Seconds of a window that need not be read again.
+
+    Whisper's rule: all of it where the last segment is complete, or none is; else up to the end of the last complete
+    one, so that the next window reads the begun one whole. One begun with text so early that the window would hardly
+    move on is kept as it is; one without text has nothing to keep.
+    """
+    last = found[-1].end if found else 0.0
+    if cut is None or last < (_LEAST if cut.text else TIME_STEP):
+        return duration
+    return last
 
 
 def read_timestamps(
     tokens: Sequence[int], tokenizer: WhisperTokenizer, duration: float
 ) -> tuple[list[Segment], Segment | None]:
-    """Segments between timestamps, and one that has no second timestamp, or None.
+    """Segments between timestamps, and one that is begun and not ended, or None.
+
+    A segment that reaches beyond the window may be begun by its timestamp alone; its text is then empty.
 
     Args:
         tokens: as written, prompt included.
@@ -133,6 +147,6 @@ def read_timestamps(
             start = seconds
     # A model that hears padding may write of what lies beyond the recording.
     segments = [segment for segment in segments if segment.start < duration]
-    if start is None or start >= duration or not tokenizer.decode(text):
+    if start is None or start >= duration:
         return segments, None
     return segments, Segment(start, duration, tokenizer.decode(text))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from itertools import groupby
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +112,9 @@ def test_timestamps_enclose_segments() -> None:
     cut = [*prompt, stamp(0), *hello, stamp(1.5), stamp(2.0), *world, 50257]
     assert read_timestamps(cut, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], Segment(2.0, 4.0, "world"))
     assert read_timestamps([*prompt, 50257], tokenizer, 4.0) == ([], None)
+    begun = [*prompt, stamp(0), *hello, stamp(1.5), stamp(2.0), 50257]
+    assert read_timestamps(begun, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], Segment(2.0, 4.0, ""))
+    assert read_timestamps(begun, tokenizer, 2.0) == ([Segment(0.0, 1.5, "hello")], None)
     # Nothing is said beyond the end of the recording.
     beyond = [*prompt, stamp(0), *hello, stamp(1.5), stamp(9.0), *world, stamp(12.0), stamp(13.0), *world, 50257]
     assert read_timestamps(beyond, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], None)
@@ -142,3 +148,76 @@ def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next(monkeypatch:
         Segment(54.5, 58.0, "world"),
     ]
     assert frames == [3000, 3000, 400]
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, windows: list[list[float | str]], seconds: float) -> tuple[list[Any], ...]:
+    """Segments of a recording, and the seconds of each window, where a Whisper writes the windows in turn."""
+    tokenizer = WhisperTokenizer()
+    lengths: list[float] = []
+
+    def generate(_self: Echo, feature_lengths: Tensor, **_: Any) -> SimpleNamespace:
+        said = windows[len(lengths)]
+        lengths.append(int(feature_lengths) / 100)
+        tokens = [t for part in said for t in (tokenizer.encode(part) if isinstance(part, str) else [stamp(part)])]
+        scores = torch.zeros(len(tokens) + 1, 1, 51865)
+        scores[range(len(tokens) + 1), 0, [*tokens, 50257]] = 2 * math.log(51864)
+        return SimpleNamespace(sequences=torch.tensor([[50258, 50259, 50359, *tokens, 50257]]), scores=tuple(scores))
+
+    monkeypatch.setattr(Echo, "generate", generate)
+    config = EchoConfig(
+        n_mels=20, n_audio_ctx=1500, n_audio_state=16, n_audio_head=2, n_audio_layer=1, n_text_ctx=12, n_text_state=16,
+        n_text_head=2, n_text_layer=1, givens_rounds=2, vocab_size=51865, ctc_vocab=0, checkpointing=False,
+    )  # fmt: skip
+    reader = Reader(Echo(config).eval(), tokenizer, CtcSymbols(WORDS))
+    return transcribe_long(reader, torch.randn(round(seconds * SAMPLE_RATE)), "greedy"), lengths
+
+
+@needs_whisper
+def test_a_segment_begun_by_its_timestamp_alone_is_read_by_the_next_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The sentence from 26 to 33 s is cut by the first window, the one from 50 to 57 s by the second.
+    windows: list[list[float | str]] = [
+        [0.0, "one", 10.0, 10.0, "two", 24.0, 26.0],
+        [2.0, "three", 9.0, 9.0, "four", 26.0, 26.0],
+        [0.0, "five", 7.0, 7.0, "six", 15.0],
+    ]
+    segments, lengths = heard(monkeypatch, windows, 65.0)
+    assert segments == [
+        Segment(0.0, 10.0, "one"),
+        Segment(10.0, 24.0, "two"),
+        Segment(26.0, 33.0, "three"),
+        Segment(33.0, 50.0, "four"),
+        Segment(50.0, 57.0, "five"),
+        Segment(57.0, 65.0, "six"),
+    ]
+    assert lengths == [30.0, 30.0, 15.0]
+
+
+@needs_whisper
+@pytest.mark.parametrize(
+    ("ending", "begins"),
+    [
+        pytest.param([24.0], 30.0, id="complete"),
+        pytest.param([24.0, 24.0], 24.0, id="begun at once"),
+        pytest.param([24.0, 26.0], 24.0, id="begun after a pause"),
+        pytest.param([24.0, 26.0, "world"], 24.0, id="begun with text"),
+        pytest.param([30.0, 30.0], 30.0, id="at the window's end"),
+        pytest.param([0.5, 0.5], 0.5, id="begun early"),
+        pytest.param([0.5, 0.5, "world"], 30.0, id="begun early, with text"),
+        pytest.param([], 30.0, id="none complete"),
+    ],
+)
+def test_where_the_next_window_begins(
+    monkeypatch: pytest.MonkeyPatch, ending: list[float | str], begins: float
+) -> None:
+    segments, lengths = heard(monkeypatch, [[0.0, "hello", *ending], [0.0, "again", 5.0]], begins + 30.0)
+    assert lengths == [30.0, 30.0]
+    assert segments[-1] == Segment(begins, begins + 5.0, "again")
+    spoken_there = [segment.text for segment in segments[:-1]]
+    assert spoken_there == (["hello", "world"] if ending[-1:] == ["world"] and begins == 30.0 else ["hello"])
+
+
+@needs_whisper
+def test_a_window_in_which_nobody_speaks_counts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    segments, lengths = heard(monkeypatch, [[0.0], [0.0, "hello", 3.0, 3.0], [0.0]], 35.0)
+    assert segments == [Segment(30.0, 33.0, "hello")]
+    assert lengths == [30.0, 5.0, 2.0]
