@@ -37,7 +37,11 @@ class Transcribe(Command):
     )
     task: Task | None = Field(None, description="transcribe, or translate into English; by default the run's own")
     window: float = Field(30.0, gt=0, description="seconds of a long recording that are read at once")
-    overlap: float = Field(5.0, ge=0, description="seconds that two windows share, without timestamps in the model")
+    overlap: float | None = Field(
+        None,
+        ge=0,
+        description="seconds that two windows share, without timestamps in the model; by default a sixth, 5 at most",
+    )
     device: Device = "cpu"
 
     def carry_out(self, console: Console) -> int:

@@ -30,7 +30,7 @@ def transcribe_long(
     decoding: Decoding,
     *,
     window: float = 30.0,
-    overlap: float = 5.0,
+    overlap: float | None = None,
     doubts: Doubts = _WHISPERS_DOUBTS,
 ) -> list[Segment]:
     """What is said in a recording, and when.
@@ -44,23 +44,29 @@ def transcribe_long(
         samples: (samples,), 16 kHz.
         decoding: how a window is read, for models that write no timestamps.
         window: seconds read at once; at most what the model has positions for.
-        overlap: seconds that two windows share.
+        overlap: seconds that two windows share, for models that write no timestamps; by default a sixth of a window,
+            5 s at most.
         doubts: when a transcript with timestamps is not believed.
 
     Raises:
-        ConfigError: the model writes no timestamps and has no CTC head, or the overlap is not below half a window.
+        ConfigError: the model writes no timestamps, and has no CTC head or an overlap not below half a window.
     """
     config = reader.model.config
     window = min(window, config.n_audio_ctx * config.subsampling / FRAMES_PER_SECOND)
-    if not 0 <= overlap < window / 2:
-        raise ConfigError(f"An overlap must be below half a window of {window:g} s; got {overlap:g} s. Use less.")
     if isinstance(reader.tokenizer, WhisperTokenizer):
-        return _by_timestamps(reader, reader.tokenizer, samples, window, doubts)
+        # Drawn anew for each recording, so that its text does not depend on what was read before it.
+        device = reader.model.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            return _by_timestamps(reader, reader.tokenizer, samples, window, doubts)
     if reader.model.ctc_head is None:
         raise ConfigError(
             "Times must come from timestamps or a CTC head; got a model with neither. Train it with ctc_vocab set."
         )
-    return _by_alignment(reader, samples, decoding, window, overlap)
+    shared = min(5.0, window / 6) if overlap is None else overlap
+    if not 0 <= shared < window / 2:
+        raise ConfigError(f"An overlap must be below half a window of {window:g} s; got {shared:g} s. Use less.")
+    return _by_alignment(reader, samples, decoding, window, shared)
 
 
 def _by_alignment(reader: Reader, samples: Tensor, decoding: Decoding, window: float, overlap: float) -> list[Segment]:

@@ -69,9 +69,9 @@ def spoken(total: float, pauses: float = 0.5, seed: int = 0) -> tuple[Tensor, li
     return audio, said
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(30.0, 5.0), (12.0, 3.0), (7.3, 2.1)])
+@pytest.mark.parametrize(("window", "overlap"), [(30.0, 5.0), (12.0, 3.0), (7.3, 2.1), (9.0, None)])
 def test_every_word_of_a_long_recording_is_found_once_and_in_time(
-    monkeypatch: pytest.MonkeyPatch, window: float, overlap: float
+    monkeypatch: pytest.MonkeyPatch, window: float, overlap: float | None
 ) -> None:
     monkeypatch.setattr(module, "transcribe", best_path)
     monkeypatch.setattr("echo_reference.longform.segments._PAUSE", 0.0)
@@ -150,7 +150,9 @@ def test_a_segment_that_a_window_cuts_off_is_read_again_by_the_next(monkeypatch:
     assert frames == [3000, 3000, 400]
 
 
-def heard(monkeypatch: pytest.MonkeyPatch, windows: list[list[float | str]], seconds: float) -> tuple[list[Any], ...]:
+def heard(
+    monkeypatch: pytest.MonkeyPatch, windows: list[list[float | str]], seconds: float, **options: float
+) -> tuple[list[Segment], list[float]]:
     """Segments of a recording, and the seconds of each window, where a Whisper writes the windows in turn."""
     tokenizer = WhisperTokenizer()
     lengths: list[float] = []
@@ -169,7 +171,7 @@ def heard(monkeypatch: pytest.MonkeyPatch, windows: list[list[float | str]], sec
         n_text_head=2, n_text_layer=1, givens_rounds=2, vocab_size=51865, ctc_vocab=0, checkpointing=False,
     )  # fmt: skip
     reader = Reader(Echo(config).eval(), tokenizer, CtcSymbols(WORDS))
-    return transcribe_long(reader, torch.randn(round(seconds * SAMPLE_RATE)), "greedy"), lengths
+    return transcribe_long(reader, torch.randn(round(seconds * SAMPLE_RATE)), "greedy", **options), lengths
 
 
 @needs_whisper
@@ -221,3 +223,13 @@ def test_a_window_in_which_nobody_speaks_counts_whole(monkeypatch: pytest.Monkey
     segments, lengths = heard(monkeypatch, [[0.0], [0.0, "hello", 3.0, 3.0], [0.0]], 35.0)
     assert segments == [Segment(30.0, 33.0, "hello")]
     assert lengths == [30.0, 5.0, 2.0]
+
+
+@needs_whisper
+@pytest.mark.parametrize("options", [{"window": 8.0}, {"window": 8.0, "overlap": 5.0}])
+def test_windows_that_begin_where_segments_end_need_no_overlap(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, float]
+) -> None:
+    segments, lengths = heard(monkeypatch, [[0.0, "hello", 8.0], [0.0, "world", 4.0]], 12.0, **options)
+    assert segments == [Segment(0.0, 8.0, "hello"), Segment(8.0, 12.0, "world")]
+    assert lengths == [8.0, 4.0]
