@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
+from torch import Tensor
 
 from echo_reference.commands.command import Command
 from echo_reference.data.audio import read_audio
 from echo_reference.errors import DataError
 from echo_reference.features import HOP
 from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long, tuned
+from echo_reference.sampling import SAMPLE_RATE
+from echo_reference.tokens import WhisperTokenizer
 from echo_reference.tokens.marks import Task
 from echo_reference.training.evaluation import Reader, transcribe
 from echo_reference.training.preparation import check_decoding
@@ -52,7 +54,8 @@ class Transcribe(Command):
         check_decoding(decoding, reader.model.config)
         self._check_names()
         recordings = [torch.from_numpy(read_audio(path)) for path in self.files]
-        for path, text in zip(self.files, self._texts(reader, recordings, decoding), strict=True):
+        for path, samples in zip(self.files, recordings, strict=True):
+            text = render(self._segments(reader, samples, decoding), self.format)
             if self.output is not None:
                 self.output.mkdir(parents=True, exist_ok=True)
                 (self.output / f"{path.stem}.{FORMATS[self.format]}").write_text(text, encoding="utf-8")
@@ -61,18 +64,20 @@ class Transcribe(Command):
             console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)
         return 0
 
-    def _texts(self, reader: Reader, recordings: Sequence[torch.Tensor], decoding: Decoding) -> list[str]:
+    def _segments(self, reader: Reader, samples: Tensor, decoding: Decoding) -> list[Segment]:
+        reader = tuned(reader, samples, self.language, self.task)
+        if self.format == "text" and len(samples) <= self._room(reader):
+            (text,) = transcribe(reader, [reader.features(samples)], decoding)
+            return [Segment(0.0, 0.0, " ".join(text.split()))]
+        return transcribe_long(reader, samples, decoding, window=self.window, overlap=self.overlap)
+
+    def _room(self, reader: Reader) -> int:
+        """Samples up to which the text is the same without times, for which words need not be aligned."""
+        if isinstance(reader.tokenizer, WhisperTokenizer):
+            return 0
         config = reader.model.config
-        readers = [tuned(reader, samples, self.language, self.task) for samples in recordings]
-        alike = len({each.tokenizer.prompt_ids for each in readers}) == 1
-        room = config.n_audio_ctx * config.subsampling * HOP
-        if self.format == "text" and alike and all(len(samples) <= room for samples in recordings):
-            short = transcribe(readers[0], [reader.features(samples) for samples in recordings], decoding)
-            return [render([Segment(0.0, 0.0, text)], "text") for text in short]
-        return [
-            render(transcribe_long(each, samples, decoding, window=self.window, overlap=self.overlap), self.format)
-            for each, samples in zip(readers, recordings, strict=True)
-        ]
+        most = config.n_audio_ctx * config.subsampling * HOP
+        return most if reader.model.ctc_head is None else min(most, round(self.window * SAMPLE_RATE))
 
     def _check_names(self) -> None:
         names = [path.stem for path in self.files]

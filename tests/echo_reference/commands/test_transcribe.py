@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from echo_reference.commands import run
+from echo_reference.data.audio import read_audio
+from echo_reference.longform import render, transcribe_long, tuned
+from echo_reference.model import Echo
+from echo_reference.tokens import WhisperTokenizer
+from echo_reference.training.evaluation import Reader
+from echo_reference.training.start import trained_reader
+from tests.echo_reference.runs import PITCHES, tone
+from tests.echo_reference.test_warm_start import Size, whisper
+from tests.echo_reference.training.test_start import SPECIAL
+
+
+def test_transcribe_reads_every_format_and_rate(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, said = [], []
+    for suffix in ("wav", "flac", "ogg"):
+        for rate in (8000, 16000, 44100):
+            for word in PITCHES:
+                path = tmp_path / f"{word}-{rate}.{suffix}"
+                # Made at the rate of the training set, so that all rates carry the same sound.
+                soundfile.write(path, soxr.resample(tone(word, 0.22), 8000, rate), rate)
+                files.append(str(path))
+                said.append(word)
+    assert run(["transcribe", str(trained), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{file}: {word}" for file, word in zip(files, said, strict=True)]
+    assert run(["transcribe", str(trained), files[0], "--decoding", "ctc"]) == 0
+    assert capsys.readouterr().out == f"{said[0]}\n"
+
+
+def test_transcribe_writes_long_recordings_with_times(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence, word = np.zeros(20 * 8000), tone("high", 0.22)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([word, silence, word, silence, word]), 8000)
+    soundfile.write(tmp_path / "short.wav", tone("low", 0.22), 8000)
+    files = [str(tmp_path / name) for name in ("long.wav", "short.wav")]
+    assert run(["transcribe", str(trained), *files, "--format", "json", "--output", str(tmp_path / "out")]) == 0
+    long, short = (json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8")) for name in ("long", "short"))
+    assert short["text"] == "low"
+    assert 0 <= short["segments"][0]["start"] < short["segments"][0]["end"] <= 0.4
+    times = [time for segment in long["segments"] for time in (segment["start"], segment["end"])]
+    assert times
+    assert times == sorted(times)
+    assert times[-1] <= 41.0
+    assert run(["transcribe", str(trained), files[1], "--format", "srt"]) == 0
+    assert re.fullmatch(r"1\n00:00:00,\d{3} --> 00:00:00,\d{3}\nlow\n", capsys.readouterr().out)
+    assert run(["transcribe", str(trained), files[0], files[0], "--output", str(tmp_path)]) == 2
+    assert "must differ in name; got long twice" in capsys.readouterr().err
+
+
+def test_a_files_text_depends_neither_on_its_companions_nor_on_the_format(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence = np.zeros(2 * 8000)
+    sounds = {
+        "short": tone("low", 0.22),
+        "several": np.concatenate([tone("high", 0.22), silence, tone("low", 0.22), silence, tone("peep", 0.22)]),
+        "long": np.concatenate([tone("peep", 0.22), *[silence] * 16, tone("high", 0.22)]),
+    }
+    files = {name: str(tmp_path / f"{name}.wav") for name in sounds}
+    for name, sound in sounds.items():
+        soundfile.write(files[name], sound, 8000)
+    for window in ([], ["--window", "3", "--overlap", "0.5"]):
+        together = {}
+        for form, ending in (("text", "txt"), ("json", "json")):
+            folder = tmp_path / form
+            asked = ["transcribe", str(trained), *files.values(), "--format", form, "--output", str(folder), *window]
+            assert run(asked) == 0
+            together[form] = {name: (folder / f"{name}.{ending}").read_text("utf-8") for name in files}
+        assert together["text"] == {name: json.loads(one)["text"] + "\n" for name, one in together["json"].items()}
+        for name, file in files.items():
+            assert run(["transcribe", str(trained), file, *window]) == 0
+            assert capsys.readouterr().out == together["text"][name]
+
+
+needs_whisper = pytest.mark.skipif(
+    importlib.util.find_spec("whisper") is None, reason="openai-whisper's files are not installed"
+)
+
+
+@pytest.fixture(scope="session")
+def bare_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained Whisper, which writes anything; not to be written to."""
+    folder = tmp_path_factory.mktemp("whisper")
+    whisper(Size(32, 2, 1, 1, mels=16, vocabulary=51865, positions=50), **SPECIAL).save_pretrained(folder)
+    return folder
+
+
+def write(path: Path, seconds: float) -> Path:
+    soundfile.write(path, tone("high", seconds), 8000)
+    return path
+
+
+def written(model: Path, out: Path, files: list[Path], *flags: str) -> list[str]:
+    """What the command writes to one file for each; as bytes, since an untrained model writes any characters."""
+    assert run(["transcribe", str(model), *map(str, files), "--output", str(out), *flags]) == 0
+    ending = "json" if "json" in flags else "txt"
+    return [(out / f"{file.stem}.{ending}").read_bytes().decode() for file in files]
+
+
+def any_window(_model: Echo, tokenizer: WhisperTokenizer, features: Tensor, *_: object) -> list[int]:
+    """As an untrained Whisper writes anything: what it was asked for, what it hears, and something drawn."""
+    drawn = int(torch.randint(10**6, ()))
+    said = tokenizer.encode(f"{tokenizer.language} {tokenizer.task} {features.shape[2]} {drawn}")
+    return [50258, 50364, *said, 50384, 50257]
+
+
+def read_with_times(reader: Reader, samples: Tensor) -> str:
+    return render(transcribe_long(reader, samples, "greedy"), "text")
+
+
+@needs_whisper
+def test_transcribe_reads_with_a_bare_whisper(
+    bare_whisper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert written(bare_whisper, tmp_path, [write(tmp_path / "clip.wav", 0.5)])[0].endswith("\n")
+    monkeypatch.setattr("echo_reference.longform.transcribe.read_window", any_window)
+    clip = write(tmp_path / "clip.wav", 0.5)
+    reader, decoding = trained_reader(bare_whisper)
+    assert decoding == "greedy"
+    samples = torch.from_numpy(read_audio(clip))
+    in_its_language, german = tuned(reader, samples), tuned(reader, samples, "de", "translate")
+    assert german.tokenizer.prompt_ids == (50258, 50261, 50358, 50363) != in_its_language.tokenizer.prompt_ids
+    # Read with timestamps, doubts and fallbacks however short, and whatever is asked for.
+    (text,) = written(bare_whisper, tmp_path, [clip])
+    assert text == read_with_times(in_its_language, samples)
+    assert re.fullmatch(r"\w\w transcribe 100 \d+\n", text)
+    (translated,) = written(bare_whisper, tmp_path, [clip], "--language", "de", "--task", "translate")
+    assert translated == read_with_times(german, samples)
+    assert translated.startswith("de translate 100 ")
+    # The same weights, saved as an Echo.
+    reader.model.save_pretrained(tmp_path / "echo")
+    assert written(tmp_path / "echo", tmp_path, [clip]) == [text]
+    assert run(["transcribe", str(tmp_path), str(clip)]) == 2
+    assert "must hold a checkpoint" in capsys.readouterr().err
+
+
+@needs_whisper
+def test_what_a_whisper_writes_of_a_file_depends_on_nothing_else(
+    bare_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echo_reference.longform.transcribe.read_window", any_window)
+    files = [write(tmp_path / "short.wav", 0.5), write(tmp_path / "long.wav", 1.5)]
+    alone = [written(bare_whisper, tmp_path, [file])[0] for file in files]
+    assert alone == written(bare_whisper, tmp_path, files[::-1])[::-1]
+    timed = written(bare_whisper, tmp_path, files, "--format", "json")
+    assert alone == [json.loads(one)["text"] + "\n" for one in timed]
