@@ -7,6 +7,10 @@ class DataError(ValueError):
     """A recording, a transcript or a set of them cannot be used; the message names which and the remedy."""
 
 
+class SilenceError(DataError):
+    """A recording holds nothing but zeros."""
+
+
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message names the command that installs it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from echo_reference.commands.command import Command
 from echo_reference.data.audio import read_audio
-from echo_reference.errors import DataError
+from echo_reference.errors import ConfigError, DataError, SilenceError
 from echo_reference.features import HOP
 from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long, tuned
 from echo_reference.sampling import SAMPLE_RATE
@@ -47,25 +48,38 @@ class Transcribe(Command):
     device: Device = "cpu"
 
     def carry_out(self, console: Console) -> int:
-        """Read the files and print or write their texts."""
+        """Print or write the text of each file as soon as it is read; what could not be is said at the end."""
         reader, usual = trained_reader(self.run)
         decoding = self.decoding or usual
         reader.model.to(self.device).eval()
         check_decoding(decoding, reader.model.config)
         self._check_names()
-        recordings = [torch.from_numpy(read_audio(path)) for path in self.files]
-        for path, samples in zip(self.files, recordings, strict=True):
-            text = render(self._segments(reader, samples, decoding), self.format)
-            if self.output is not None:
-                self.output.mkdir(parents=True, exist_ok=True)
-                (self.output / f"{path.stem}.{FORMATS[self.format]}").write_text(text, encoding="utf-8")
+        refused: list[str] = []
+        for path in self.files:
+            segments: list[Segment] = []
+            try:
+                samples = torch.from_numpy(read_audio(path))
+                asked = tuned(reader, samples, self.language, self.task)
+                segments = self._segments(asked, samples, decoding)
+            except SilenceError:
+                pass  # nothing is said
+            except (DataError, ConfigError) as error:
+                refused.append(str(error) if str(path) in str(error) else f"{path}: {error}")
                 continue
-            named = f"{path}: " if len(self.files) > 1 and self.format == "text" else ""
-            console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)
-        return 0
+            self._put_out(path, render(segments, self.format), console)
+        for reason in refused:
+            print(reason, file=sys.stderr)
+        return 2 if refused else 0
+
+    def _put_out(self, path: Path, text: str, console: Console) -> None:
+        if self.output is not None:
+            self.output.mkdir(parents=True, exist_ok=True)
+            (self.output / f"{path.stem}.{FORMATS[self.format]}").write_text(text, encoding="utf-8")
+            return
+        named = f"{path}: " if len(self.files) > 1 and self.format == "text" else ""
+        console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)
 
     def _segments(self, reader: Reader, samples: Tensor, decoding: Decoding) -> list[Segment]:
-        reader = tuned(reader, samples, self.language, self.task)
         if self.format == "text" and len(samples) <= self._room(reader):
             (text,) = transcribe(reader, [reader.features(samples)], decoding)
             return [Segment(0.0, 0.0, " ".join(text.split()))]

@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from echo_reference.data.utterance import Utterance
-from echo_reference.errors import DataError
+from echo_reference.errors import DataError, SilenceError
 from echo_reference.sampling import SAMPLE_RATE
 
 _LOWEST_RATE, _HIGHEST_RATE = 4_000, 384_000
@@ -33,8 +33,9 @@ def read_audio(path: str | Path) -> NDArray[np.float32]:
         (samples,) float32, full scale 1.
 
     Raises:
-        DataError: the file is missing, unreadable, empty, silent, shorter than 25 ms, has NaN samples, or a
-            sampling rate outside 4 to 384 kHz.
+        DataError: the file is missing, unreadable, empty, shorter than 25 ms, has NaN samples, or a sampling rate
+            outside 4 to 384 kHz.
+        SilenceError: it has only zeros; a DataError too.
     """
     path = Path(path)
     if not path.is_file():
@@ -73,13 +74,12 @@ def to_model_rate(samples: NDArray[np.float32], rate: int, *, name: str) -> NDAr
         )
     if samples.size < _SHORTEST * rate:
         raise DataError(
-            f"A recording must last at least 25 ms; got {samples.size} samples at {rate} Hz in {name}. "
-            "Remove it from the manifest."
+            f"A recording must last at least 25 ms; got {samples.size} samples at {rate} Hz in {name}. Leave it out."
         )
     if not np.isfinite(samples).all():
         raise DataError(f"Samples must be finite; got NaN or infinity in {name}. Restore it from its source.")
     if not samples.any():
-        raise DataError(f"A recording must not be silent; got only zeros in {name}. Remove it from the manifest.")
+        raise SilenceError(f"A recording must not be silent; got only zeros in {name}. Leave it out.")
     if rate == SAMPLE_RATE:
         return np.ascontiguousarray(samples, dtype=np.float32)
     return np.asarray(soxr.resample(samples, rate, SAMPLE_RATE), dtype=np.float32)

@@ -89,6 +89,56 @@ def test_a_files_text_depends_neither_on_its_companions_nor_on_the_format(
             assert capsys.readouterr().out == together["text"][name]
 
 
+@pytest.fixture
+def mixed(tmp_path: Path) -> list[str]:
+    """Two good files, and between them one that is missing, one that is none, one too short and one of zeros."""
+    for name in ("first", "last"):
+        soundfile.write(tmp_path / f"{name}.wav", tone("low", 0.22), 8000)
+    (tmp_path / "text.wav").write_text("no recording")
+    soundfile.write(tmp_path / "click.wav", np.ones(9), 8000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(4000), 8000)
+    return [str(tmp_path / f"{name}.wav") for name in ("first", "none", "text", "click", "silent", "last")]
+
+
+def test_a_bad_file_keeps_no_other_from_being_read(
+    trained: Path, mixed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["transcribe", str(trained), *mixed]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"{mixed[0]}: low", f"{mixed[4]}: ", f"{mixed[5]}: low"]
+    missing, unreadable, short = said.err.splitlines()
+    assert missing == f"An audio file must exist; got {mixed[1]}. Correct the path."
+    assert f"must be readable by libsndfile; got {mixed[2]}" in unreadable
+    assert short == f"A recording must last at least 25 ms; got 9 samples at 8000 Hz in {mixed[3]}. Leave it out."
+
+
+@pytest.mark.parametrize(
+    ("form", "empty"),
+    [("txt", "\n"), ("json", '{\n "text": "",\n "segments": []\n}\n'), ("srt", ""), ("vtt", "WEBVTT\n")],
+)
+def test_a_silent_file_has_an_empty_text(
+    trained: Path, mixed: list[str], tmp_path: Path, form: str, empty: str
+) -> None:
+    form_flag = "text" if form == "txt" else form
+    out = tmp_path / "out"
+    assert run(["transcribe", str(trained), mixed[4], "--format", form_flag, "--output", str(out)]) == 0
+    assert (out / f"silent.{form}").read_text("utf-8") == empty
+
+
+def test_each_file_is_written_before_the_next_is_read(
+    trained: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, there = tmp_path / "out", []
+
+    def read(path: Path) -> object:
+        there.append(sorted(file.name for file in out.glob("*")))
+        return read_audio(path)
+
+    monkeypatch.setattr("echo_reference.commands.transcribe.read_audio", read)
+    assert run(["transcribe", str(trained), mixed[0], mixed[5], "--output", str(out)]) == 0
+    assert there == [[], ["first.txt"]]
+
+
 needs_whisper = pytest.mark.skipif(
     importlib.util.find_spec("whisper") is None, reason="openai-whisper's files are not installed"
 )
