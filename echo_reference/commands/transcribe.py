@@ -56,15 +56,19 @@ class Transcribe(Command):
         self._check_names()
         refused: list[str] = []
         for path in self.files:
-            segments: list[Segment] = []
             try:
                 samples = torch.from_numpy(read_audio(path))
-                asked = tuned(reader, samples, self.language, self.task)
-                segments = self._segments(asked, samples, decoding)
             except SilenceError:
-                pass  # nothing is said
-            except (DataError, ConfigError) as error:
-                refused.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+                self._put_out(path, render([], self.format), console)
+                continue
+            except DataError as error:
+                refused.append(str(error))
+                continue
+            asked = tuned(reader, samples, self.language, self.task)  # what it refuses, it refuses of every file
+            try:
+                segments = self._segments(asked, samples, decoding)
+            except ConfigError as error:
+                refused.append(f"{path}: {error}")
                 continue
             self._put_out(path, render(segments, self.format), console)
         for reason in refused:
@@ -90,7 +94,7 @@ class Transcribe(Command):
         if isinstance(reader.tokenizer, WhisperTokenizer):
             return 0
         config = reader.model.config
-        most = config.n_audio_ctx * config.subsampling * HOP
+        most: int = config.n_audio_ctx * config.subsampling * HOP
         return most if reader.model.ctc_head is None else min(most, round(self.window * SAMPLE_RATE))
 
     def _check_names(self) -> None:

@@ -160,7 +160,7 @@ def test_a_model_that_is_no_whisper_and_no_run(refused: Refused, trained: Path, 
 
 
 def test_a_language_for_a_vocabulary_without_any(refused: Refused, trained: Path, corpus: Path) -> None:
-    asked = ["transcribe", str(trained), str(corpus / "test-0.wav"), "--language", "de"]
+    asked = ["transcribe", str(trained), *[str(corpus / f"test-{i}.wav") for i in range(2)], "--language", "de"]
     assert "must go with a vocabulary of Whisper's; got one of 6 ids" in refused(asked)
 
 
