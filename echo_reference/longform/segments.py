@@ -41,7 +41,8 @@ def join(left: Sequence[Word], right: Sequence[Word], overlap: tuple[float, floa
     """Words of two windows that overlap, each said once.
 
     The seam is laid in the middle of the widest pause that the left window hears within the overlap; before it the
-    left window is believed, after it the right one, since each hears worst at its own edge.
+    left window is believed, after it the right one, since each hears worst at its own edge. A word that a window
+    stretches across the seam ends, or begins, there.
 
     Args:
         left: words of the earlier window.
@@ -57,5 +58,6 @@ def join(left: Sequence[Word], right: Sequence[Word], overlap: tuple[float, floa
     pauses = list(zip(edges[::2], edges[1::2], strict=True))
     start, end = max(pauses, key=lambda pause: pause[1] - pause[0])
     seam = (start + end) / 2
-    kept = [word for word in left if (word.start + word.end) / 2 <= seam]
-    return kept + [word for word in right if (word.start + word.end) / 2 > seam]
+    before = [word._replace(end=min(word.end, seam)) for word in left if (word.start + word.end) / 2 <= seam]
+    after = [word._replace(start=max(word.start, seam)) for word in right if (word.start + word.end) / 2 > seam]
+    return before + after

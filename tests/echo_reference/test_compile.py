@@ -78,3 +78,26 @@ def test_a_forward_pass_is_one_graph(compiler: Compiler) -> None:
         logits = compiled(audio(), decoder_input_ids=tokens).logits
         torch.testing.assert_close(logits, model(audio(), decoder_input_ids=tokens).logits)
     assert compiler.graphs == 1
+
+
+def test_a_dial_that_moves_recompiles_no_training_step(compiler: Compiler) -> None:
+    del compiler  # Forgets what was compiled before, and after.
+    torch.manual_seed(0)
+    model = generic_echo(n_audio_layer=1, n_text_layer=1, givens_rounds=1, attention_window=20.0).train()
+    compiled = torch.compile(model, backend="aot_eager")
+    batch = {"input_features": audio(2, 400), "labels": torch.tensor([[5, 6, 7]] * 2)}
+
+    def gradients(step: torch.nn.Module) -> Tensor:
+        model.zero_grad()
+        step(**batch).loss.backward()
+        # What the loss does not reach has a gradient of zero in compiled code, and none otherwise.
+        return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in model.parameters()])
+
+    before = gradients(compiled)
+    for name, value in {"attention_window": 31.0, "rotary_base": 500.0, "embedding_width": 17.5}.items():
+        getattr(model.dials, name).set(value)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            after = gradients(compiled)
+        torch.testing.assert_close(after, gradients(model))
+        assert (after - before).abs().max() > 1e-6, name
+        before = after

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from itertools import accumulate
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,3 +37,16 @@ def test_at_its_own_edge_neither_window_is_believed() -> None:
     left = [Word("one", 1.0, 1.5), Word("tw", 9.5, 10.0)]
     right = [Word("ne", 8.0, 8.1), Word("two", 9.4, 10.2)]
     assert [word.text for word in join(left, right, (8.0, 10.0))] == ["one", "two"]
+
+
+@given(st.lists(st.floats(0.01, 20), min_size=2, max_size=8), st.floats(0.01, 14))
+def test_words_stretched_over_silence_do_not_reach_into_the_other_window(steps, overlap):
+    edges = [min(edge, 30.0) for edge in accumulate(steps)]
+    left = [Word("a", start, end) for start, end in zip(edges[::2], edges[1::2], strict=False) if start < end]
+    cut = 30 - overlap
+    right = [Word("b", cut + word.start, cut + word.end) for word in left]
+    joined = join(left, right, (cut, 30.0))
+    before = [word.end for word in joined if word.text == "a"]
+    after = [word.start for word in joined if word.text == "b"]
+    assert max(before, default=0.0) <= min(after, default=math.inf)
+    assert all(word.start < word.end for word in joined)
