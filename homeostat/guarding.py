@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -13,7 +12,6 @@ from homeostat.answering import Answering, Found
 from homeostat.errors import AttachError
 from homeostat.guards.guard import ANSWERS, Guard
 from homeostat.guards.lookout import Lookout
-from homeostat.norms import gradient_norm
 from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
@@ -84,8 +82,6 @@ class Guarding:
         tick, found = self._plant.tick, list[Found]()
         for read, lookouts in self._instant.items():
             value = read()
-            if value is not None and self._is_left_over(lookouts[0].guard.metric, float(value)):
-                value = read()
             for lookout in lookouts if value is not None else ():
                 least, greatest = lookout.screen
                 reading = float(value)  # type: ignore[arg-type]
@@ -130,20 +126,6 @@ class Guarding:
             if lookout.name in state["lookouts"]:
                 lookout.depart(state["lookouts"][lookout.name], self._plant.tick)
         self._rearm()
-
-    def _is_left_over(self, metric: str | None, reading: float) -> bool:
-        """Whether a value that is not finite was of a step never taken, and is forgotten: its gradients are gone.
-
-        A scaler does not call the optimizer after an overflow; of accumulated calls one that is not finite leaves its
-        mark in the gradients.
-        """
-        if metric is None or math.isfinite(reading) or not self._plant.metrics.followed(metric):
-            return False
-        norm = gradient_norm(self._plant)
-        if norm is None or not bool(norm.isfinite()):
-            return False
-        self._plant.metrics.forget_unsound(metric)
-        return True
 
     def _judge(self, lookout: Lookout, reading: float, found: list[Found], *, exact: bool) -> None:
         finding = lookout.judge(reading, self._plant.tick)

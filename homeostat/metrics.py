@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ class Metrics:
     A value is copied when it is observed: a kept reference would read what `loss /= n` made of it, and would
     hold the graph alive. Calls between two ticks are averaged into one value a tick; a reader takes the mean
     of the ticks since it last read. Calls before a step that a fused optimizer was told to skip are dropped; where the
-    optimizer is not called at all, they are averaged with those of the next step, unless a guard finds that one of them
-    is not finite and that step's gradients are (`forget_unsound`).
+    optimizer is not called at all, they are averaged with those of the next step.
 
     Attributes:
         heard_of_more: whether there is a metric that is new to whoever has set this to False.
@@ -70,16 +68,6 @@ class Metrics:
             return None
         return slot.pending if slot.calls == 1 else slot.pending / slot.calls
 
-    def followed(self, name: str) -> bool:
-        """Return whether a value that is not finite was followed by others that are, in the tick under way."""
-        slot = self._slots.get(name)
-        return slot is not None and slot.sound_calls > 0
-
-    def forget_unsound(self, name: str) -> None:
-        """Keep of a metric only what came after its last value that is not finite."""
-        slot = self._slots[name]
-        slot.pending, slot.calls, slot.sound_calls = slot.sound, slot.sound_calls, 0
-
     def commit(self) -> None:
         """Close the tick: what was observed since the last one enters every reader's interval."""
         for slot in self._slots.values():
@@ -93,7 +81,7 @@ class Metrics:
         step is lost too, and its loop waits for the next.
         """
         for slot in self._slots.values():
-            slot.calls = slot.sound_calls = 0
+            slot.calls = 0
 
     def state_dict(self) -> list[list[Any]]:
         """Name, sums, counts and peaks of the intervals under way, and the tick under way, of every metric."""
@@ -166,9 +154,6 @@ class _Slot:
     def __init__(self) -> None:
         self.pending: Tensor | float = 0.0
         self.calls = 0
-        # What came after a number that is not finite, while all is at hand.
-        self.sound = 0.0
-        self.sound_calls = 0
         self.sums: list[Tensor | float] = []
         self.counts: list[int] = []
         self.peaks: list[Tensor | float | None] = []
@@ -179,17 +164,8 @@ class _Slot:
         return len(self.counts) - 1
 
     def add(self, value: Tensor | float) -> None:
-        if self.calls and isinstance(self.pending, float) and not math.isfinite(self.pending):
-            self._add_sound(value)
         self.pending = value if self.calls == 0 else self.pending + value
         self.calls += 1
-
-    def _add_sound(self, value: Tensor | float) -> None:
-        if isinstance(value, Tensor) or not math.isfinite(value):
-            self.sound_calls = 0
-        else:
-            self.sound = value if self.sound_calls == 0 else self.sound + value
-            self.sound_calls += 1
 
     def commit(self) -> None:
         mean = self.pending if self.calls == 1 else self.pending / self.calls
@@ -197,7 +173,7 @@ class _Slot:
         self.counts = [count + 1 for count in self.counts]
         if self.peaks:
             self.peaks = [mean if peak is None else _greater(peak, mean) for peak in self.peaks]
-        self.calls = self.sound_calls = 0
+        self.calls = 0
 
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:

@@ -58,40 +58,6 @@ def test_a_step_skipped_by_a_real_scaler_is_no_tick_and_gradients_are_read_unsca
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_the_loss_of_a_step_that_a_scaler_skipped_does_not_stop_the_next(fused):
-    model = network()
-    optimizer = AdamW(model.parameters(), lr=0.01, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-    homeostat = Homeostat([watch(Loss())], guards=[Guard(Loss(), NonFinite())]).attach(model, optimizer)
-    for step in range(8):
-        loss = model(batch(step)).square().mean() * (math.inf if step == 3 else 1.0)
-        homeostat.observe(loss=loss)
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-    assert (homeostat.tick, homeostat.trace.interventions) == (7, [])
-    assert all(map(math.isfinite, homeostat.trace.loop("watch")["reading.0"]))
-
-
-@pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_one_of_several_accumulated_losses_that_is_not_finite_stops_the_step(bad):
-    model = network()
-    optimizer = AdamW(model.parameters(), lr=0.01)
-    homeostat = Homeostat([], guards=[Guard(Loss(), NonFinite())]).attach(model, optimizer)
-    for step in range(4):
-        optimizer.zero_grad()
-        for part in range(3):
-            loss = model(batch(3 * step + part)).square().mean() * (math.nan if (step, part) == (2, bad) else 1.0)
-            homeostat.observe(loss=loss)
-            loss.backward()
-        optimizer.step()
-    assert [i.answer for i in homeostat.trace.interventions] == ["skip"]
-    assert homeostat.tick == 3
-
-
 @pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
 def test_going_back_puts_the_scaler_back():
     model = network()
