@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from homeostat.agenda import Agenda
 from homeostat.agreement import Agreement
-from homeostat.analysis.vitals import frame, trace_vitals
+from homeostat.analysis.vitals import frame, vitals_later
 from homeostat.answering import Answering
 from homeostat.assembly import Assembly
 from homeostat.closing import run_all
@@ -173,7 +173,7 @@ class Engine:
 
     def vitals(self, last: int = 100) -> Vitals:
         """Return how well the loops did in their last decisions."""
-        return trace_vitals(self._trace, self._frames, tick=self.plant.tick, last=last)()
+        return vitals_later(self._trace, self._frames, tick=self.plant.tick, last=last)()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
@@ -308,7 +308,7 @@ class Engine:
             for runner, inputs in self._assembly.inputs:
                 self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})
         if self._agenda.vitals_due():
-            self._trace.judge(plant.tick, trace_vitals(self._trace, self._frames, tick=plant.tick, last=100))
+            self._trace.judge(plant.tick, vitals_later(self._trace, self._frames, tick=plant.tick, last=100))
         return True
 
     def _contain(self) -> None:

@@ -138,7 +138,7 @@ def joined(tick: int, loops: Mapping[str, LoopVitals]) -> Vitals:
     return Vitals(tick, math.exp(math.fsum(map(math.log, judged)) / len(judged)), loops)
 
 
-def trace_vitals(
+def vitals_later(
     trace: Trace, frames: Mapping[str, Frame], *, tick: int, last: int, delay: int = 1
 ) -> Callable[[], Vitals]:
     """Return what works out the vitals of a running system as it is now, from records that its trace has in memory.
