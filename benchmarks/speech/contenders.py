@@ -28,6 +28,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "learning of position embeddings": {"frozen": _PLACED},
     "position embeddings": {"frozen": _PLACED, "position_gain": 0.0},
     "large learning rate": {"rate": 1e-3, "warmup": 200},
+    "learning of the position scale": {"frozen": ("*.position_scale",)},
+    "learning of query phases": {"frozen": ("*.query_phase.*",)},
+    "penalty on the rotations": {"rotation_penalty": 0.0},
+    "masking of padding": {"mask_audio": False},
 }
 
 # Features that the preset leaves off, one each.
@@ -38,6 +42,9 @@ ADDITIONS: dict[str, dict[str, Any]] = {
     "rotations by the clip": {"rotation_sharing": "conditional"},
     "rotations kept exact": {"rotation": "exact"},
     "relative bias on global heads": {"global_bias": True},
+    "half of the embedding's width": {"embedding_width": 64},
+    "dropout of 0.1": {"dropout": 0.1},
+    "label smoothing of 0.1": {"label_smoothing": 0.1},
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
