@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from homeostat.landing import Landing
+from homeostat.landing import Landing, on_host
 from homeostat.norms import each_norm
 
 REFRESH = 10
@@ -52,8 +52,9 @@ class _Sent(NamedTuple):
 class Sizes:
     """Bounds on the rms of every tensor of a group.
 
-    Every `REFRESH` steps, or at the next occasion after them, the norms are sent on their way, and taken in at the
-    occasion after that, when they have long arrived. What the steps since then can have changed is accounted for.
+    Every `REFRESH` steps, or at the next occasion after them, the norms are measured: known at once on the CPU, else
+    sent on their way and taken in at the occasion after that, when they have long arrived. What the steps since then
+    can have changed is accounted for.
 
     Where it is known that no step can exceed a limit for a while, that many are granted: they need no look.
 
@@ -77,15 +78,18 @@ class Sizes:
         self._rule = Rule(0.0, 0.0, (0.0, 0.0), 0)
 
     def refresh(self, tensors: list[Tensor]) -> None:
-        """Take in what was sent, and send anew, if it is time."""
-        if self._sent is not None and self._steps < REFRESH:
+        """Measure, if it is time, or take in what was sent and send anew."""
+        if (self._sent is not None or self.known) and self._steps < REFRESH:
             return
-        if self._sent is not None:
-            pairs = zip(self._sent.tensors, self._sent.norms.tolist(), strict=True)
-            self._know({t: norm / math.sqrt(t.numel()) for t, norm in pairs})
-            self.since = self._since_sent
         with torch.no_grad():
-            self._sent = _Sent(tensors, Landing(each_norm(tensors)))
+            norms = each_norm(tensors)
+        if on_host(norms):
+            self._take_in(_Sent(tensors, Landing(norms)), Drift())
+            self._sent = None
+        else:
+            if self._sent is not None:
+                self._take_in(self._sent, self._since_sent)
+            self._sent = _Sent(tensors, Landing(norms))
         self._since_sent, self._steps = Drift(), 0
 
     def knows(self, tensors: list[Tensor]) -> bool:
@@ -153,6 +157,11 @@ class Sizes:
             # In float64, which holds every float32.
             norms = torch.tensor(sent[1], dtype=torch.float64)
             self._sent = _Sent([parameters[i] for i in sent[0]], Landing(norms))
+
+    def _take_in(self, sent: _Sent, since: Drift) -> None:
+        pairs = zip(sent.tensors, sent.norms.tolist(), strict=True)
+        self._know({t: norm / math.sqrt(t.numel()) for t, norm in pairs})
+        self.since = since
 
     def _know(self, known: dict[Tensor, float]) -> None:
         self.known = known

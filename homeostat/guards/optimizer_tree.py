@@ -19,21 +19,25 @@ def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def optimizer_tree(optimizer: Optimizer) -> dict[str, Any]:
-    """Return state and groups, with parameters by their number; `state_dict` would call the hooks of others."""
+def optimizer_state(optimizer: Optimizer) -> dict[Any, Any]:
+    """Return the state, with parameters by their number; `state_dict` would call the hooks of others."""
     numbers = {id(parameter): i for i, parameter in enumerate(parameters_of(optimizer))}
     state = {numbers.get(id(key), key): value for key, value in optimizer.state.items()}
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     # A tensor that is no parameter of this optimizer could not be named again.
-    return {"state": {key: value for key, value in state.items() if not isinstance(key, Tensor)}, "groups": groups}
+    return {key: value for key, value in state.items() if not isinstance(key, Tensor)}
+
+
+def optimizer_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return the settings of the groups."""
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
 
 
 def optimizer_back(optimizer: Optimizer, tree: Mapping[str, Any], back: PutBack, *, replay: bool) -> None:
-    """Make state and groups what `optimizer_tree` returned.
+    """Make state and groups what they were.
 
     Args:
         optimizer: changed in place.
-        tree: its skeleton.
+        tree: the skeletons of `optimizer_state` and `optimizer_groups`, by "state" and "groups".
         back: puts tensors back.
         replay: put back what schedules write, too.
     """

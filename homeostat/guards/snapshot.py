@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
-from torch import Generator, Tensor
+from torch import Generator
 from torch import distributed as dist
 
 from homeostat.errors import AttachError, HomeostatError
@@ -18,7 +18,7 @@ from homeostat.guards.free_memory import free_memory, processes_here
 from homeostat.guards.snapshot_content import Content, Stateful
 from homeostat.guards.snapshot_damage import Damage
 from homeostat.guards.snapshot_files import SnapshotFiles
-from homeostat.guards.tensor_copies import Copier, Copies
+from homeostat.guards.tensor_copies import Copier, Copies, Room, space_for
 from homeostat.part import Part
 from homeostat.plant import Plant
 
@@ -117,15 +117,15 @@ class Snapshots:
         self._pending: _Snapshot | None = None
         self._trusted: list[_Snapshot] = []
         # Memory of a snapshot that was dropped, for the next.
-        self._spare: list[Tensor] = []
+        self._spare: Room | None = None
         self._written = 0
         # The most memory for all, once it is settled.
         self._most = math.inf if policy.max_bytes is None else policy.max_bytes
         self._told = self._without = False
         self._files = self._open_files()
-        tensors = self._content.taken().tensors
-        if self._most != "auto" and self._room(_nbytes(tensors)) < 2:
-            raise AttachError(f"{self._misfit(_nbytes(tensors))} {self._remedy(_nbytes(tensors))}")
+        one = space_for(self._content.taken().tensors)
+        if self._most != "auto" and self._room(one) < 2:
+            raise AttachError(f"{self._misfit(one)} {self._remedy(one)}")
 
     @property
     def ticks(self) -> tuple[int, ...]:
@@ -141,8 +141,8 @@ class Snapshots:
     @property
     def nbytes(self) -> int:
         """Memory that the snapshots take."""
-        held = [*self._trusted, *filter(None, [self._pending])]
-        return sum(_nbytes(snapshot.copies.tensors) for snapshot in held) + _nbytes(self._spare)
+        rooms = [snapshot.copies.room for snapshot in (*self._trusted, *filter(None, [self._pending]))]
+        return sum(room.nbytes for room in (*rooms, *filter(None, [self._spare])))
 
     def due(self) -> bool:
         """Whether it is time for a snapshot: after the first step, and at each multiple of `policy.every`."""
@@ -159,19 +159,20 @@ class Snapshots:
         """
         self.confirm()
         self.doubt()
-        skeleton, tensors, watched = self._content.taken()
-        room = self._agreed(self._room(_nbytes(tensors)))
-        told = self._tell(room, _nbytes(tensors))
+        skeleton, tensors, unwatched = self._content.taken()
+        one = space_for(tensors)
+        room = self._agreed(self._room(one))
+        told = self._tell(room, one)
         if room < 2:
-            self._trusted, self._spare, self._without = [], [], True
+            self._trusted, self._spare, self._without = [], None, True
             return told
-        memory, self._spare = self._spare, []
+        memory, self._spare = self._spare, None
         while len(self._trusted) >= room:
-            memory = self._trusted.pop(0).copies.tensors
+            memory = self._trusted.pop(0).copies.room
         if self._files is not None:
             self._files.release(memory)
-        copies = self._copier.copy(tensors, memory)
-        damage = Damage(watched, self._plant.device, self._group)
+        copies = self._copier.copy(tensors, unwatched, memory)
+        damage = Damage(copies.watched, self._plant.device, self._group)
         self._pending = _Snapshot(self._plant.tick, {**skeleton, "extra": dict(extra)}, copies, damage)
         if not self._trusted:
             self._trust(self._pending)
@@ -185,7 +186,7 @@ class Snapshots:
     def doubt(self) -> None:
         """Say that a fault was found: a snapshot under probation may hold it, and is dropped."""
         if self._pending is not None:
-            self._spare = self._pending.copies.tensors
+            self._spare = self._pending.copies.room
             self._pending = None
 
     def damaged(self) -> bool:
@@ -307,7 +308,3 @@ class Snapshots:
         ranks = (0, 1) if self._group is None else (dist.get_rank(self._group), dist.get_world_size(self._group))
         self._content.refuse_unloadable()
         return SnapshotFiles(self.policy.directory, keep=self.policy.disk_keep, rank=ranks[0], ranks=ranks[1])
-
-
-def _nbytes(tensors: Sequence[Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)

@@ -13,9 +13,9 @@ from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
 from homeostat.errors import AttachError, StateError
-from homeostat.guards.optimizer_tree import optimizer_back, optimizer_tree, parameters_of
+from homeostat.guards.optimizer_tree import optimizer_back, optimizer_groups, optimizer_state, parameters_of
 from homeostat.guards.random_state import random_state, restore_random_state
-from homeostat.guards.tensor_tree import PutBack, Stored, rebuilt, take_apart
+from homeostat.guards.tensor_tree import PutBack, Stored, TakeApart, rebuilt, take_apart
 from homeostat.nn import Dial
 from homeostat.norms import local
 from homeostat.plant import Plant
@@ -33,11 +33,16 @@ class Stateful(Protocol):
 
 
 class Taken(NamedTuple):
-    """A run as plain data, the live tensors in it, and those of them that must be finite."""
+    """A run as plain data, the live tensors in it, and the places of those of them that need not be finite."""
 
     skeleton: dict[str, Any]
     tensors: list[Tensor]
-    watched: list[Tensor]
+    unwatched: frozenset[int]
+
+    @property
+    def watched(self) -> list[Tensor]:
+        """Those that must be."""
+        return [tensor for place, tensor in enumerate(self.tensors) if place not in self.unwatched]
 
 
 class Content:
@@ -70,6 +75,7 @@ class Content:
                 )
                 raise AttachError(msg)
         self.replays = any(_rewinds(found) for found in self._restores)
+        self._take_model_apart = TakeApart()
         # A mask may hold infinities from the start; they are no fault.
         floats = {name: b for name, b in _Parts(plant.model).buffers.items() if b.is_floating_point()}
         self._infinite = {name for name, buffer in floats.items() if not buffer.isfinite().all()}
@@ -77,13 +83,16 @@ class Content:
     def taken(self) -> Taken:
         """Return the run as plain data and the live tensors in it; no device is waited for."""
         plant, parts = self._plant, _Parts(self._plant.model)
-        first, tensors = take_apart(
+        model, tensors = self._take_model_apart(
             {
                 "model": {**parts.parameters, **parts.buffers},
                 "apart": self._apart(),
-                "optimizers": [optimizer_tree(optimizer) for optimizer in plant.optimizers],
+                "states": [optimizer_state(optimizer) for optimizer in plant.optimizers],
             }
         )
+        # Rates change from step to step.
+        groups, of_groups = take_apart([optimizer_groups(o) for o in plant.optimizers], first=len(tensors))
+        tensors = tensors + of_groups
         second, others = take_apart(
             {
                 "tick": plant.tick,
@@ -95,9 +104,14 @@ class Content:
             },
             first=len(tensors),
         )
-        unwatched = {first["model"][name].place for name in self._infinite if name in first["model"]}
-        watched = [tensor for place, tensor in enumerate(tensors) if place not in unwatched]
-        return Taken({**first, **second}, tensors + others, watched)
+        first = {
+            "model": model["model"],
+            "apart": model["apart"],
+            "optimizers": [{"state": s, "groups": g} for s, g in zip(model["states"], groups, strict=True)],
+        }
+        masks = {first["model"][name].place for name in self._infinite if name in first["model"]}
+        unwatched = masks.union(range(len(tensors), len(tensors) + len(others)))
+        return Taken({**first, **second}, tensors + others, frozenset(unwatched))
 
     def refuse_unloadable(self) -> None:
         """Refuse what could be written but not be read again.
@@ -239,5 +253,7 @@ class _Parts:
 
 
 def _can_be_written(tensor: Tensor) -> bool:
-    """Whether each element has a place of its own; an expanded tensor can only be replaced."""
-    return not any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True))
+    """Whether each element has a place of its own; an expanded tensor or a sparse one can only be replaced."""
+    return tensor.layout is torch.strided and not any(
+        s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True)
+    )

@@ -54,10 +54,12 @@ class Damage:
 def _not_finite(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """Return 1 where an element is not finite, else 0; shape (), on `device`.
 
-    An element above 1e19 counts as not finite, since its square is not: what holds it is as lost.
+    An element above 1e19 counts as not finite, since the square of its size is not: what holds it is as lost.
     """
     # A count of steps on the host is as finite as the moments on the device.
-    shards = [local(t.detach()) for t in tensors if t.dtype in _FLOATS and t.device.type == device.type]
-    if not shards:
+    kind = device.type
+    found = [t for t in tensors if t.dtype in _FLOATS and t.device.type == kind]
+    if not found:
         return torch.zeros((), device=device)
-    return (~each_norm(shards).isfinite().all()).to(device, torch.float32)
+    with torch.no_grad():
+        return (~each_norm([local(t) for t in found]).isfinite().all()).to(device, torch.float32)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from homeostat.errors import HomeostatWarning, StateError
-from homeostat.guards.tensor_copies import Copies
+from homeostat.guards.tensor_copies import Copies, Room
 from homeostat.guards.tensor_tree import Stored
 
 _FORMAT = "homeostat snapshot 1"
@@ -49,20 +49,20 @@ class SnapshotFiles:
         self._keep = keep
         self._rank, self._ranks = rank, ranks
         self._thread: Thread | None = None
-        self._source: list[Tensor] = []
+        self._source: Room | None = None
         self._failure: Exception | None = None
 
     def write(self, tick: int, skeleton: Mapping[str, Any], copies: Copies) -> None:
         """Begin to write; waits for the file before it, if the disk is that slow."""
         self.wait()
         # Not a daemon: a run that ends by itself leaves its last snapshot whole.
-        self._source = copies.tensors
+        self._source = copies.room
         self._thread = Thread(target=self._write, args=(tick, skeleton, copies), name="homeostat snapshot")
         self._thread.start()
 
-    def release(self, memory: list[Tensor]) -> None:
+    def release(self, memory: Room | None) -> None:
         """Wait until `memory` is not being written from, so that it may be filled again."""
-        if memory is self._source:
+        if memory is not None and memory is self._source:
             self.wait()
 
     def wait(self) -> None:

@@ -160,7 +160,15 @@ def test_in_ordinary_training_the_default_bound_is_enough_and_copies_less(rate):
     assert copied[1.0] < copied[None] / (1.5 if rate > 1e-3 else 4)
 
 
-def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
+@pytest.fixture(params=[True, False], ids=["at once", "later"])
+def at_once(request, monkeypatch) -> bool:
+    """Whether sizes are known at once, as on the CPU, or a look later, as on a device."""
+    if not request.param:
+        monkeypatch.setattr(sizes, "on_host", lambda _: False)
+    return request.param
+
+
+def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known(at_once):
     plant, part = run_of(lambda ps: AdamW(ps, 1e-5)), UpdateLimit(start=0.1, bound=None)
     memory = part.init(plant)
     copied = []
@@ -170,28 +178,28 @@ def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known():
         copied.append(len(memory.tensors))
         plant.optimizers[0].step()
         part.after_step(plant, memory)
-    assert copied[:10] == [6] * 10
+    assert copied[:10] == [0 if at_once else 6] * 10
     assert copied[10:] == [0] * 25
 
 
-def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch):
+def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch, at_once):
     looks = []
-    monkeypatch.setattr(sizes, "each_norm", lambda tensors: looks.append(len(tensors)) or each_norm(tensors))
+    monkeypatch.setattr(sizes, "each_norm", lambda tensors: looks.append(tick) or each_norm(tensors))
     plant, part = run_of(lambda ps: AdamW(ps, 5e-6)), UpdateLimit(start=0.1, bound=None)
     memory, resumed = part.init(plant), part.init(plant)
     for tick in range(140):
         if tick == 100:
             part.load(plant, resumed, part.save(plant, memory))
             memory = resumed
-        before, seen = [p.detach().clone() for p in plant.parameters()], len(looks)
+        before = [p.detach().clone() for p in plant.parameters()]
         backward(plant, tick)
         part.before_step(plant, memory)
         plant.optimizers[0].step()
         part.after_step(plant, memory)
         assert max(ratios(plant, before, part.floor)) <= 0.1
-        # The first ten steps are copied, since no size is known yet, and twenty are watched after them.
-        assert tick <= 30 or len(looks) == seen + (tick in {81, 132})
-    assert looks == [6] * 6
+    # Fifty steps are granted at once. Later the first ten are copied, since no size is known yet, and twenty are
+    # watched after them.
+    assert looks == ([0, 51, 102] if at_once else [0, 10, 20, 30, 81, 132])
 
 
 def test_only_the_tensors_that_might_exceed_are_copied():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from homeostat.errors import AttachError, HomeostatError, StateError
@@ -274,3 +275,31 @@ def test_another_model_is_refused_and_left_alone() -> None:
 def test_a_policy_under_which_nothing_is_ever_trusted_is_refused() -> None:
     with pytest.raises(ValueError, match="probation must be at most every"):
         SnapshotPolicy(every=10, probation=11)
+
+
+class Graph(nn.Module):
+    """A layer on a graph, whose edges are a sparse matrix."""
+
+    def __init__(self, edges: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("edges", edges)
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(torch.sparse.mm(self.edges, x)).square().mean()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_a_model_with_a_sparse_buffer_goes_back(layout: torch.layout) -> None:
+    model = Graph(torch.eye(4).to_sparse(layout=layout))
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    snapshots = Snapshots(SnapshotPolicy(), Plant(model, (optimizer,)))
+    snapshots.take({})
+    before = model(torch.ones(4, 4))
+    before.backward()
+    optimizer.step()
+    assert model(torch.ones(4, 4)) != before
+    assert not snapshots.damaged()
+    snapshots.restore()
+    assert model(torch.ones(4, 4)) == before

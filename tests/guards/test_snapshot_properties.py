@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
-from homeostat.guards.tensor_tree import PutBack, rebuilt, take_apart
+from homeostat.guards.tensor_tree import PutBack, TakeApart, rebuilt, take_apart
 from homeostat.plant import Plant
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], Optimizer]] = {
@@ -124,6 +124,32 @@ def test_any_tree_becomes_the_one_that_was_saved(saved: Any, live: Any) -> None:
         again, found = take_apart(tree)
         assert again == skeleton
         assert [tensor.item() for tensor in found] == [tensor.item() for tensor in tensors]
+
+
+LEAVES = st.one_of(st.integers(0, 1), st.booleans(), st.floats(0, 1), st.just(complex(1)))
+
+
+@settings(max_examples=30)
+@given(trees=st.lists(TREES, min_size=1, max_size=3), order=st.lists(st.integers(0, 2), max_size=6), data=st.data())
+def test_a_tree_taken_apart_again_and_again_is_as_if_for_the_first_time(trees, order, data) -> None:
+    again = TakeApart()
+    for turn in order:
+        tree = [trees[turn % len(trees)], {"setting": data.draw(LEAVES)}]
+        skeleton, tensors = again(tree)
+        expected, live = take_apart(tree)
+        # One, True and 1.0 are equal, and not the same.
+        assert repr(skeleton) == repr(expected)
+        assert list(map(id, tensors)) == list(map(id, live))
+
+
+def test_the_skeleton_is_made_anew_only_where_the_tree_has_changed() -> None:
+    again = TakeApart()
+    weight = torch.zeros(2)
+    skeleton, _ = again({"weight": weight, "step": 1})
+    weight += 1
+    assert again({"weight": weight, "step": 1})[0] is skeleton
+    assert again({"weight": weight, "step": 2})[0] == {"weight": skeleton["weight"], "step": 2}
+    assert list(again({"other": weight, "step": 2})[0]) == ["other", "step"]
 
 
 def test_a_tensor_that_was_two_is_two_again() -> None:
