@@ -1,4 +1,4 @@
-"""What a controller keeps: its own state, its snapshots of the run, and whether it grows.
+"""What a controller keeps: its own state, as text, its snapshots of the run, and whether it grows.
 
 Snapshots: bytes over those of model and optimizer state, and the time to take one and to go back, in turn with
 training steps of the same run, as process time on one thread. Growth: a tiny model under the whole recipe `steady`,
@@ -34,7 +34,7 @@ from homeostat import Homeostat, HomeostatWarning
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.plant import Plant
 
-MODELS = ("mlp", "cnn", "transformer")
+MODELS = ("mlp", "cnn", "transformer", "1000 tensors")
 # Records kept a loop: few, so that the trace is full, and what grows then grows without bound, after this share.
 CAPACITY = 100
 SETTLED = 0.5
@@ -87,6 +87,21 @@ def snapshots(name: str, repetitions: int) -> dict[str, Any]:
         "take_share_at_default": medians["take"] / (SnapshotPolicy().every * medians["step"]),
         "times_s": times,
     }
+
+
+def state_bytes(name: str) -> int:
+    """Train a model under `steady` for 150 steps; returns the size of the controller's state as text."""
+    torch.manual_seed(0)
+    workload = WORKLOADS[name]()
+    optimizer = AdamW(workload.model.parameters(), lr=1e-3)
+    homeostat = Homeostat.from_recipe("steady").attach(workload.model, optimizer)
+    for _ in range(150):
+        loss = workload.loss()
+        homeostat.observe(loss=loss)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return len(json.dumps(homeostat.state_dict()))
 
 
 def resident() -> int:
@@ -142,12 +157,13 @@ def main() -> None:
     torch.set_num_threads(1)
     results = []
     for name in MODELS:
-        result = snapshots(name, arguments.repetitions)
+        result = {**snapshots(name, arguments.repetitions), "state_bytes": state_bytes(name)}
         print(
             f"{name}: a snapshot is {result['snapshot_bytes'] / result['run_bytes']:.3f} of model and optimizer, "
             f"{result['snapshot_bytes'] / 1e6:.1f} MB; taken in {1e3 * result['median_s']['take']:.2f} ms, "
             f"{100 * result['take_share_at_default']:.2f} % of the steps between two; "
-            f"back in {1e3 * result['median_s']['restore']:.2f} ms"
+            f"back in {1e3 * result['median_s']['restore']:.2f} ms; the controller's state "
+            f"{result['state_bytes'] / 1e3:.0f} kB"
         )
         results.append(result)
     kinds = grown(arguments.ticks)

@@ -146,10 +146,17 @@ class Vitals(NamedTuple):
 
 
 class _Judgement(NamedTuple):
-    """Vitals of a tick that nobody has asked for yet."""
+    """Vitals of a tick that nobody has asked for yet, which keep records of before that tick.
+
+    Attributes:
+        tick: when.
+        work_out: makes them.
+        until: how many records have come by the time that the trace begins to drop those.
+    """
 
     tick: int
     work_out: Callable[[], Vitals]
+    until: int
 
     def vitals(self) -> Vitals | None:
         """Return them; None where no loop can be judged."""
@@ -194,6 +201,7 @@ class Trace:
         self.events: list[Event] = []
         self.interventions: list[Intervention] = []
         self._vitals: list[Vitals | _Judgement] = []
+        self._count = 0
         # Kept as they come and turned into columns when asked for: a decision must cost little.
         self._records: dict[str, deque[Record]] = {}
         self._metrics: dict[str, deque[Metric]] = {}
@@ -211,19 +219,21 @@ class Trace:
     @property
     def vitals(self) -> list[Vitals]:
         """The last ones that were recorded, oldest first."""
-        known = [v.vitals() if isinstance(v, _Judgement) else v for v in self._vitals]
-        found = [vitals for vitals in known if vitals is not None]
+        found = self._worked_out(self._vitals)
         self._vitals = [*found]
         return found
 
     def judge(self, tick: int, work_out: Callable[[], Vitals]) -> None:
         """Record the vitals of this tick, unless no loop can be judged yet.
 
-        They are worked out at once for sinks, and where there are none when somebody asks for them.
+        They are worked out at once for sinks, and where there are none when somebody asks for them, or before they
+        alone would keep old records.
         """
-        judgement = _Judgement(tick, work_out)
+        judgement = _Judgement(tick, work_out, self._count + self.capacity)
         if not self.sinks:
-            self._vitals = [*self._vitals, judgement][-self.capacity :]
+            old = [v for v in self._vitals if not isinstance(v, _Judgement) or v.until <= self._count]
+            young = self._vitals[len(old) :]
+            self._vitals = [*self._worked_out(old), *young, judgement][-self.capacity :]
         elif (vitals := judgement.vitals()) is not None:
             self.append(vitals)
 
@@ -231,6 +241,7 @@ class Trace:
         """Keep one entry and hand it to every sink."""
         match entry:
             case Record():
+                self._count += 1
                 self._records.setdefault(entry.loop, deque(maxlen=self.capacity)).append(entry)
             case Metric():
                 self._metrics.setdefault(entry.name, deque(maxlen=self.capacity)).append(entry)
@@ -244,6 +255,11 @@ class Trace:
                 self._vitals = [*self._vitals, entry][-self.capacity :]
         for sink in self.sinks:
             sink.write(entry)
+
+    @staticmethod
+    def _worked_out(vitals: Sequence[Vitals | _Judgement]) -> list[Vitals]:
+        known = [v.vitals() if isinstance(v, _Judgement) else v for v in vitals]
+        return [found for found in known if found is not None]
 
     def _rewind(self, tick: int) -> None:
         """Drop what was recorded at `tick` or later: a replay records it anew."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,10 @@ from homeostat.trace import LIMITS, Event, Metric, Record, Trace, Vitals
 
 def record(tick: int, loop: str = "a", terms: dict[str, float] | None = None, limits: tuple[str, ...] = ()) -> Record:
     return Record(tick, loop, (1.5,), (2.0,), (3.0,), (4.0,), (5.0,), limits, terms or {})
+
+
+def last_of(records: list[Record]) -> Vitals:
+    return Vitals(records[-1].tick, 0.5, {})
 
 
 class Memory:
@@ -106,3 +112,17 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are():
         trace.loop("lr")
     with pytest.raises(KeyError, match=r"got 'losses'\. There is: loss"):
         trace.metric("losses")
+
+
+def test_vitals_that_nobody_asks_for_keep_no_old_records():
+    trace, capacity = Trace(20), 20
+    for tick in range(1000):
+        trace.append(record(tick))
+        if tick % 10 == 0:
+            trace.judge(tick, partial(last_of, trace.records("a", capacity)))
+    gc.collect()
+    alive = [r for r in gc.get_objects() if type(r) is Record]
+    # Those in memory, and as many of before them.
+    assert len(alive) <= 2 * capacity
+    # They are what they would have been at once.
+    assert [v.tick for v in trace.vitals] == list(range(1000))[::10][-capacity:]

@@ -76,7 +76,7 @@ def _row(name: str, verdicts: Sequence[Verdict], methods: Sequence[str]) -> str:
 
 
 def _share(survived: int, of: int) -> str:
-    return f"{100 * survived / of:.0f} %" if of else "-"
+    return f"{100 * survived / of:.1f} %" if of else "-"
 
 
 def lost(verdicts: Iterable[Verdict]) -> str:
