@@ -12,6 +12,9 @@ from torch import Tensor, nn
 _HOST = torch.device("cpu")
 # Elements between the beginnings of two tensors are a multiple of this, so that each begins where vectors may.
 _ALIGNED = 16
+# Bytes of a buffer that takes no more tensors. Without an end it could need more in one piece than a device has free,
+# and pinned memory is given out in powers of two: up to twice as much as is asked for.
+FULL = 1 << 28
 
 
 def space_for(live: Iterable[Tensor]) -> int:
@@ -20,18 +23,36 @@ def space_for(live: Iterable[Tensor]) -> int:
 
 
 class _Alike(NamedTuple):
-    """What tensors of one buffer have in common; `alone` is the place of one that has its own."""
+    """What tensors of one buffer have in common.
+
+    Attributes:
+        alone: the place of one that has its own.
+        number: of the buffer among those of the kind.
+    """
 
     dtype: torch.dtype
     device: torch.device
     unwatched: bool
     alone: int | None
+    number: int
+
+
+def _by_buffer(live: Sequence[Tensor], unwatched: Collection[int]) -> dict[_Alike, list[int]]:
+    """Return the places of the tensors of each buffer."""
+    found: defaultdict[_Alike, list[int]] = defaultdict(list)
+    bytes_so_far: defaultdict[_Alike, int] = defaultdict(int)
+    for place, tensor in enumerate(live):
+        plain = tensor.layout is torch.strided and type(tensor) in {Tensor, nn.Parameter}
+        kind = _Alike(tensor.dtype, tensor.device, place in unwatched, None if plain else place, 0)
+        found[kind._replace(number=bytes_so_far[kind] // FULL)].append(place)
+        bytes_so_far[kind] += space_for([tensor])
+    return found
 
 
 class Room:
-    """Memory for copies of some tensors: a buffer for those of one type and place, and a view of it for each.
+    """Memory for copies of some tensors: a few buffers for those of one type and place, and a view for each.
 
-    What lies in one buffer is one transfer from a device, and one norm tells whether all of it is finite; with
+    What lies in a buffer is one transfer from a device, and one norm tells whether all of it is finite; with
     thousands of tensors each of these would take longer than their numbers do.
 
     Args:
@@ -51,14 +72,10 @@ class Room:
     ) -> None:
         self._kind = _kind(live)
         self._unwatched = unwatched
-        alike: defaultdict[_Alike, list[int]] = defaultdict(list)
-        for place, tensor in enumerate(live):
-            plain = tensor.layout is torch.strided and type(tensor) in {Tensor, nn.Parameter}
-            alike[_Alike(tensor.dtype, tensor.device, place in unwatched, None if plain else place)].append(place)
         found: dict[int, Tensor] = {}
         self.buffers: list[Tensor] = []
         self.watched: list[Tensor] = []
-        for kind, places in alike.items():
+        for kind, places in _by_buffer(live, unwatched).items():
             tensors = [live[place] for place in places]
             memory = kind.device if home is None else home
             make = _shared if kind.alone is None else _own

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from homeostat.guards import tensor_copies
 from homeostat.guards.snapshot_damage import Damage
 from homeostat.guards.tensor_copies import Copier, space_for
 
@@ -36,6 +37,15 @@ def test_copies_are_equal_and_laid_out_alike(live: list[Tensor], unwatched: froz
         if copy.layout is torch.strided:
             assert copy.stride() == torch.empty_like(tensor).stride()
     assert copies.room.nbytes <= space_for(live)
+
+
+def test_a_full_buffer_takes_no_more(monkeypatch) -> None:
+    live = [torch.full((64,), float(i)) for i in range(10)]
+    assert len(Copier(CPU).copy(live).room.buffers) == 1
+    monkeypatch.setattr(tensor_copies, "FULL", 3 * live[0].nbytes)
+    copies = Copier(CPU).copy(live)
+    assert [len(buffer) // 64 for buffer in copies.room.buffers] == [3, 3, 3, 1]
+    assert all(map(torch.equal, copies.tensors, live))
 
 
 def test_memory_is_used_again_where_it_fits_and_only_there() -> None:
