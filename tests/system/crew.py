@@ -40,7 +40,8 @@ FAULT_AT = 7
 # The newest multiple of the snapshots' cadence that a probation of one tick leaves.
 EVERY = 3
 GOOD_AT = (FAULT_AT - 1) // EVERY * EVERY
-
+# Steps before a checkpoint that another number of ranks loads, and after it.
+HALF = 6
 
 NOT_FINITE = NonFinite()
 
@@ -210,23 +211,46 @@ def halves(groups: Sequence[dist.ProcessGroup]) -> dict[str, Any]:
 def another_world(group: dist.ProcessGroup, folder: Path) -> list[dict[str, Any]]:
     """Four ranks save and go on; two load what four have saved and go on as well, all on the same batches."""
     run = Run(fsdp, loops(), seed=0)
-    for _ in range(6):
-        run.step()
-    checkpoint.save(_states(run), checkpoint_id=folder / "checkpoint")
-    for _ in range(6):
-        run.step()
+    _save_halfway(run, folder / "four")
     if dist.get_rank() >= 2:
         return [run.seen()]
-    mesh = DeviceMesh.from_group(group, "cpu", mesh=[0, 1])
-    fewer = Run(lambda model: fully_shard(model, mesh=mesh), loops(), group, seed=0)
-    states = _states(fewer)
-    checkpoint.load(states, checkpoint_id=folder / "checkpoint", process_group=group)
-    set_state_dict(fewer.model, fewer.optimizer, model_state_dict=states["model"], optim_state_dict=states["optimizer"])
-    for _ in range(6):
-        torch.randn(16, 8, generator=fewer.generator)
-    for _ in range(6):
-        fewer.step()
-    return [run.seen(), fewer.seen()]
+    return [run.seen(), _go_on(Run(partial(two, group=group), loops(), group, seed=0), folder / "four", group)]
+
+
+def grown_world(group: dist.ProcessGroup, folder: Path) -> list[dict[str, Any]]:
+    """Two ranks save and go on; four load what two have saved and go on as well; the two come last."""
+    seen = []
+    if dist.get_rank() < 2:
+        fewer = Run(partial(two, group=group), loops(), group, seed=0)
+        _save_halfway(fewer, folder / "two", group)
+        seen.append(fewer.seen())
+    dist.barrier()
+    return [_go_on(Run(fsdp, loops(), seed=0), folder / "two"), *seen]
+
+
+def two(model: nn.Module, group: dist.ProcessGroup) -> nn.Module:
+    """Shards on the first two ranks, which are this group."""
+    fully_shard(model, mesh=DeviceMesh.from_group(group, "cpu", mesh=[0, 1]))
+    return model
+
+
+def _save_halfway(run: Run, folder: Path, group: dist.ProcessGroup | None = None) -> None:
+    for number in range(2 * HALF):
+        if number == HALF:
+            checkpoint.save(_states(run), checkpoint_id=folder, process_group=group)
+        run.step()
+
+
+def _go_on(run: Run, folder: Path, group: dist.ProcessGroup | None = None) -> dict[str, Any]:
+    states = _states(run)
+    checkpoint.load(states, checkpoint_id=folder, process_group=group)
+    set_state_dict(run.model, run.optimizer, model_state_dict=states["model"], optim_state_dict=states["optimizer"])
+    for number in range(2 * HALF):
+        if number < HALF:
+            torch.randn(16, 8, generator=run.generator)
+        else:
+            run.step()
+    return run.seen()
 
 
 def _states(run: Run) -> dict[str, Any]:
@@ -250,6 +274,7 @@ def main(rank: int, folder: Path) -> None:
         "refused": refused(),
         "counted": counted(),
         "worlds": another_world(groups[0], folder),
+        "grown": grown_world(groups[0], folder),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))
 

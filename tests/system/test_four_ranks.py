@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.crew import FAULT_AT, GOOD_AT, NAN_AT, STEPS
+from tests.system.crew import FAULT_AT, GOOD_AT, HALF, NAN_AT, STEPS
 from tests.system.processes import run_ranks
 
 WORKER = Path(__file__).with_name("crew.py")
@@ -106,17 +106,30 @@ def test_a_decision_costs_one_collective_and_a_tick_between_none(ranks, scene, a
     assert [rank["counted"][scene] for rank in ranks] == [expected] * 4
 
 
+def goes_on(whole: dict[str, Any], other: dict[str, Any]) -> None:
+    """Check that a run went on with another number of ranks as it does with as many as saved it."""
+    assert other["tick"] == whole["tick"] == 2 * HALF
+    for loop in ("learning_rate", "clip_norm", "update_limit", "dial"):
+        went_on, all_along = commands(other)[loop], commands(whole)[loop]
+        # Sums of float32 in another order.
+        assert went_on == pytest.approx(all_along[-len(went_on) :], rel=1e-5)
+        assert len(went_on) >= 2
+    assert other["dial"] == pytest.approx(whole["dial"], rel=1e-6)
+    for one, same in zip(whole["weights"], other["weights"], strict=True):
+        assert same == pytest.approx(one, rel=1e-4, abs=1e-6)
+
+
 def test_a_checkpoint_of_four_ranks_goes_on_with_two(ranks):
     four = [rank["worlds"][0] for rank in ranks]
     assert all(one == four[0] for one in four)
     two = [rank["worlds"][1] for rank in ranks[:2]]
     assert two[0] == two[1]
-    assert two[0]["tick"] == four[0]["tick"] == 12
-    for loop in ("learning_rate", "clip_norm", "update_limit", "dial"):
-        went_on, whole = commands(two[0])[loop], commands(four[0])[loop]
-        # Sums of float32 in another order.
-        assert went_on == pytest.approx(whole[-len(went_on) :], rel=1e-5)
-        assert len(went_on) >= 2
-    assert two[0]["dial"] == pytest.approx(four[0]["dial"], rel=1e-6)
-    for one, other in zip(four[0]["weights"], two[0]["weights"], strict=True):
-        assert other == pytest.approx(one, rel=1e-4, abs=1e-6)
+    goes_on(four[0], two[0])
+
+
+def test_a_checkpoint_of_two_ranks_goes_on_with_four(ranks):
+    four = [rank["grown"][0] for rank in ranks]
+    assert all(one == four[0] for one in four)
+    two = [rank["grown"][1] for rank in ranks[:2]]
+    assert two[0] == two[1]
+    goes_on(two[0], four[0])
