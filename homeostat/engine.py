@@ -243,6 +243,8 @@ class Engine:
             self._late = closure
             if not closure and not self._sense_and_decide():
                 self._withhold(optimizer)
+                # The next forward pass is of the same tick: what was heard of this one must not count for it.
+                self._agenda.arm()
                 return None
             if self._busy:
                 self._senses.before_step()
