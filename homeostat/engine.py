@@ -161,6 +161,9 @@ class Engine:
             runner.depart(tuple(state["loops"][runner.name]["delivered"]))
         if self._guards is not None:
             self._guards.depart(state["guards"])
+        # What a deferred guard has found too late is in every interval under way, and would be found again.
+        self.plant.metrics.forget()
+        self._senses.forget()
         self._agenda.arm()
 
     def tick_along(self) -> None:

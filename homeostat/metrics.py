@@ -83,6 +83,11 @@ class Metrics:
         for slot in self._slots.values():
             slot.calls = 0
 
+    def forget(self) -> None:
+        """Begin every interval anew: the weights of which the values were have been put away."""
+        for slot in self._slots.values():
+            slot.forget()
+
     def state_dict(self) -> list[list[Any]]:
         """Name, sums, counts and peaks of the intervals under way, and the tick under way, of every metric."""
         return [
@@ -166,6 +171,12 @@ class _Slot:
     def add(self, value: Tensor | float) -> None:
         self.pending = value if self.calls == 0 else self.pending + value
         self.calls += 1
+
+    def forget(self) -> None:
+        self.calls = 0
+        self.sums = [0.0] * len(self.sums)
+        self.counts = [0] * len(self.counts)
+        self.peaks = [None] * len(self.peaks)
 
     def commit(self) -> None:
         mean = self.pending if self.calls == 1 else self.pending / self.calls

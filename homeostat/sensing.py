@@ -192,7 +192,13 @@ class Senses:
         """Remove every hook and forget what is under way."""
         for sensor in self._sensors:
             sensor.close()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what has been measured and not read."""
         self._flights.clear()
+        for sensor in self._sensors:
+            sensor.measured = sensor.proposed = None
 
     def state_dict(self) -> dict[str, Any]:
         """Histories, and numbers that have been measured but not read; plain data."""

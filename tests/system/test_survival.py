@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial, partialmethod
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from benchmarks.faults.run import run
 from benchmarks.faults.table import counts, judge
 from benchmarks.faults.training import Loader, Training
 from benchmarks.faults.trainings import TRAININGS
+from homeostat import Homeostat
 from homeostat import nn as hnn
 
 STEPS = 80
@@ -97,3 +98,24 @@ def test_a_guarded_run_ends_as_its_twin_does(fault):
 @pytest.mark.parametrize("fault", ["NaN batch", "learning rate x1000", "dropout stuck", "window stuck"])
 def test_the_same_fault_is_the_end_of_a_bare_loop(fault):
     assert counts(judge([*twins("bare loop"), run(Case("small", 0, fault, 30, 3), "bare loop")])) == (0, 1)
+
+
+@cache
+def late_twins():
+    return [run(Case("small", seed), "ours") for seed in SEEDS]
+
+
+@pytest.mark.parametrize(("fault", "back_to"), [("NaN batch", [50, 25]), ("learning rate x1000", [])])
+def test_with_latency_a_run_goes_back_where_it_is_too_late_to_skip_and_ends_as_its_twin_does(
+    fault, back_to, monkeypatch
+):
+    # With time to make up for the steps that are lost where the batch is met again, and for no others.
+    monkeypatch.setitem(TRAININGS, "small", partial(Small, steps=200))
+    monkeypatch.setattr(Homeostat, "attach", partialmethod(Homeostat.attach, latency=1))
+    twin = late_twins()
+    assert not any(result.interventions for result in twin)
+    struck = run(Case("small", 0, fault, 60, 3), "ours")
+    assert [told.partition("the run goes back to tick ")[2] for told in struck.interventions] == [
+        f"{tick}." for tick in back_to
+    ]
+    assert counts(judge([*twin, struck])) == (1, 1), (struck, twin[0].loss)
