@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from homeostat import Homeostat, Loop, metrics, norms, sensing
@@ -13,8 +14,8 @@ from homeostat.actuators import LearningRate, gradient
 from homeostat.guards import SnapshotPolicy
 from homeostat.landing import Landing
 from homeostat.laws import Hold
-from homeostat.observers import Loss
-from tests.training import Training, every_loop
+from homeostat.observers import AttentionReach, Loss
+from tests.training import Training, adamw, every_loop
 
 WAITS = {
     torch.ops.aten._local_scalar_dense.default,
@@ -122,3 +123,55 @@ def test_a_due_tick_does_ask_for_values():
     training.run(4)
     alone.run(4)
     assert len(count(training).waits) > len(count(alone).waits)
+
+
+class WithoutNumbers(Training):
+    """The training on the meta device, which raises where a number is asked for or copied to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model.to("meta")
+        self.optimizer = adamw(self.model)
+
+    def loss(self) -> torch.Tensor:
+        with torch.device("meta"):
+            tokens = torch.randint(20, (4, 7))
+            return F.cross_entropy(self.model(tokens).flatten(0, 1), tokens.flatten()) + self.model.penalty()
+
+    def step(self, **metrics: float) -> None:
+        loss = self.loss()
+        if self.homeostat is not None:
+            self.homeostat.observe(loss=loss, **metrics)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.steps += 1
+
+
+@pytest.mark.parametrize("parts", ["every loop", "steady"])
+def test_no_number_is_copied_from_the_device_but_those_that_land(monkeypatch, parts):
+    landed = []
+
+    def tolist(arriving: Landing) -> Any:
+        if not isinstance(arriving._host, torch.Tensor):
+            return arriving._host
+        landed.append(arriving._host.shape)
+        return torch.ones(arriving._host.shape).tolist()
+
+    monkeypatch.setattr(Landing, "tolist", tolist)
+    training = WithoutNumbers()
+    # Where attention reaches is sampled by the device's own generator, which this device has not.
+    loops = [loop for loop in every_loop(every=4) if not isinstance(loop.observer, AttentionReach)]
+    controller = Homeostat(loops) if parts == "every loop" else Homeostat.from_recipe("steady", snapshots=None)
+    training.homeostat = controller.attach(training.model, training.optimizer, latency=1)
+    training.run(45)
+    assert training.homeostat.tick == 45
+    assert len(landed) > 8
+
+
+def test_what_has_not_landed_cannot_be_read():
+    training = WithoutNumbers()
+    training.attach([Loop(Loss(), Hold(), LearningRate(), every=4)], latency=1)
+    training.run(1)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        training.step()
