@@ -26,7 +26,11 @@ class Agenda:
         self.busy_at = self.record_at = 0.0
 
     def arm(self) -> None:
-        """Ready what is due at this tick, before its forward pass, and note when there is something to do next."""
+        """Ready what is due at this tick, before its forward pass, and note when there is something to do next.
+
+        Also where the step is not taken: the next forward pass is of the same tick then, and what was heard of this one
+        must not count for it.
+        """
         self._senses.arm()
         every = self._vitals_every
         vitals = -(-self._plant.tick // every) * every if every else math.inf

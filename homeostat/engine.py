@@ -237,6 +237,7 @@ class Engine:
         if getattr(optimizer, "found_inf", None) is not None and found_inf(optimizer):
             if clocks:
                 self.plant.metrics.discard()
+                self._agenda.arm()
             return None
         self.plant.begin(optimizer)
         closure = (len(args) > 1 or bool(kwargs)) and has_closure(args, kwargs)
@@ -246,7 +247,6 @@ class Engine:
             self._late = closure
             if not closure and not self._sense_and_decide():
                 self._withhold(optimizer)
-                # The next forward pass is of the same tick: what was heard of this one must not count for it.
                 self._agenda.arm()
                 return None
             if self._busy:

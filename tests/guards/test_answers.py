@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from torch.optim import AdamW
 
 from homeostat import HomeostatWarning, Loop
 from homeostat.actuators import LearningRate
@@ -211,6 +212,21 @@ def test_units_are_not_counted_in_a_batch_whose_step_is_skipped(guard: Guard) ->
     run.attach([loop], guards=[guard])
     run.run(STRUCK_AT + 3)
     assert [(i.tick, i.answer) for i in run.homeostat.trace.interventions] == [(STRUCK_AT, "skip")]
+    shares = run.homeostat.trace.loop("learning_rate")["reading.0"].tolist()
+    assert len(shares) == STRUCK_AT + 2
+    assert max(shares) < 0.5
+
+
+def test_units_are_not_counted_in_a_batch_whose_step_a_fused_optimizer_skips() -> None:
+    run = Broken()
+    run.optimizer = AdamW(run.model.parameters(), fused=True)
+    run.attach([Loop(DeadUnits(), Hold(), LearningRate(), every=1)])
+    for step in range(STRUCK_AT + 3):
+        # As torch.amp.GradScaler hands them to it.
+        run.optimizer.grad_scale = torch.tensor(1.0)
+        run.optimizer.found_inf = torch.tensor(float(step == STRUCK_AT))
+        run.run(1)
+    assert run.homeostat.tick == STRUCK_AT + 2
     shares = run.homeostat.trace.loop("learning_rate")["reading.0"].tolist()
     assert len(shares) == STRUCK_AT + 2
     assert max(shares) < 0.5
