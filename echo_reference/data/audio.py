@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -38,10 +39,17 @@ def read_audio(path: str | Path) -> NDArray[np.float32]:
         SilenceError: it has only zeros; a DataError too.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        # A folder is let through to be named as one; what is read from a device or a pipe might never end.
+        # Read whole: libsndfile takes an error on the way for the end of the file.
+        data = path.read_bytes() if path.is_file() or path.is_dir() else None
+    except OSError as error:
+        raise DataError(
+            f"An audio file must be readable; got {path} ({error.strerror}). Correct the path or its permissions."
+        ) from error
+    if data is None:
         raise DataError(f"An audio file must exist; got {path}. Correct the path.")
-    with path.open("rb") as file:
-        return decode_audio(file, name=str(path))
+    return decode_audio(BytesIO(data), name=str(path))
 
 
 def decode_audio(file: BinaryIO, *, name: str) -> NDArray[np.float32]:

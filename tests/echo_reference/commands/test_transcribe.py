@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import re
@@ -91,25 +92,45 @@ def test_a_files_text_depends_neither_on_its_companions_nor_on_the_format(
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> list[str]:
-    """Two good files, and between them one that is missing, one that is none, one too short and one of zeros."""
+    """Two good files, and between them one that is missing, one that is none, one too short, one of zeros, two closed."""
     for name in ("first", "last"):
         soundfile.write(tmp_path / f"{name}.wav", tone("low", 0.22), 8000)
     (tmp_path / "text.wav").write_text("no recording")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "locked.wav").write_bytes((tmp_path / "last.wav").read_bytes())
     soundfile.write(tmp_path / "click.wav", np.ones(9), 8000)
     soundfile.write(tmp_path / "silent.wav", np.zeros(4000), 8000)
-    return [str(tmp_path / f"{name}.wav") for name in ("first", "none", "text", "click", "silent", "last")]
+    names = ("first", "none", "text", "click", "silent", "folder", "locked", "last")
+    return [str(tmp_path / f"{name}.wav") for name in names]
 
 
+@pytest.fixture
+def permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody read a file called locked: where tests run as root, its mode would not keep them out."""
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "locked.wav":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+
+
+@pytest.mark.usefixtures("permissions")
 def test_a_bad_file_keeps_no_other_from_being_read(
     trained: Path, mixed: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["transcribe", str(trained), *mixed]) == 2
     said = capsys.readouterr()
-    assert said.out.splitlines() == [f"{mixed[0]}: low", f"{mixed[4]}: ", f"{mixed[5]}: low"]
-    missing, unreadable, short = said.err.splitlines()
+    assert said.out.splitlines() == [f"{mixed[0]}: low", f"{mixed[4]}: ", f"{mixed[7]}: low"]
+    missing, unreadable, short, folder, locked = said.err.splitlines()
     assert missing == f"An audio file must exist; got {mixed[1]}. Correct the path."
     assert f"must be readable by libsndfile; got {mixed[2]}" in unreadable
     assert short == f"A recording must last at least 25 ms; got 9 samples at 8000 Hz in {mixed[3]}. Leave it out."
+    remedy = "Correct the path or its permissions."
+    assert folder == f"An audio file must be readable; got {mixed[5]} (Is a directory). {remedy}"
+    assert locked == f"An audio file must be readable; got {mixed[6]} (Permission denied). {remedy}"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,7 @@ def test_each_file_is_written_before_the_next_is_read(
         return read_audio(path)
 
     monkeypatch.setattr("echo_reference.commands.transcribe.read_audio", read)
-    assert run(["transcribe", str(trained), mixed[0], mixed[5], "--output", str(out)]) == 0
+    assert run(["transcribe", str(trained), mixed[0], mixed[7], "--output", str(out)]) == 0
     assert there == [[], ["first.txt"]]
 
 
@@ -191,8 +212,9 @@ def test_transcribe_reads_with_a_bare_whisper(
     (text,) = written(bare_whisper, tmp_path, [clip])
     assert text == read_with_times(in_its_language, samples)
     assert re.fullmatch(r"\w\w transcribe 100 \d+\n", text)
-    (translated,) = written(bare_whisper, tmp_path, [clip], "--language", "de", "--task", "translate")
-    assert translated == read_with_times(german, samples)
+    for name in ("de", "German", "<|de|>"):
+        (translated,) = written(bare_whisper, tmp_path, [clip], "--language", name, "--task", "translate")
+        assert translated == read_with_times(german, samples)
     assert translated.startswith("de translate 100 ")
     # The same weights, saved as an Echo.
     reader.model.save_pretrained(tmp_path / "echo")

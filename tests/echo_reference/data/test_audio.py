@@ -35,7 +35,9 @@ def write_flawed(path: Path, flaw: str) -> Path:
         path.write_bytes(b"RIFF, but nothing else")
     elif flaw == "nan":
         soundfile.write(path, np.array([0.0, np.nan] * 800), 16_000, subtype="FLOAT")
-    elif flaw != "missing":
+    elif flaw == "folder":
+        path.mkdir()
+    elif flaw in samples:
         soundfile.write(path, samples[flaw], 1000 if flaw == "rate" else 16_000)
     return path
 
@@ -49,6 +51,8 @@ def write_flawed(path: Path, flaw: str) -> Path:
         ("short", "at least 25 ms; got 399 samples"),
         ("silent", "must not be silent; got only zeros"),
         ("nan", "must be finite; got NaN"),
+        ("folder", r"must be readable; got .* \(Is a directory\)"),
+        ("x" * 300, r"must be readable; got .* \(File name too long\)"),
         ("rate", "between 4000 and 384000 Hz; got 1000"),
     ],
 )
