@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import GenerationConfig, GenerationMixin, WhisperTimeStampLogi
 from transformers.modeling_outputs import BaseModelOutput
 
 from echo_reference.encoder import AudioEncoder
-from echo_reference.errors import ConfigError
+from echo_reference.errors import ConfigError, DataError
 from echo_reference.modules.memo import remembering
 from echo_reference.tokens.marks import Task, WhisperMarks, whisper_marks
 
@@ -49,7 +50,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         generation_config: GenerationConfig | None = None,
         *,
         inputs: Tensor | None = None,
-        language: str | None = None,
+        language: str | Sequence[str] | None = None,
         task: Task | None = None,
         return_timestamps: bool | None = None,
         **options: Any,
@@ -63,8 +64,8 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
             input_features: log-mel frames (B, n_mels, T).
             generation_config: as in transformers; may carry `language`, `task` and `return_timestamps` too.
             inputs: another name of `input_features`, as in transformers.
-            language: ISO code of what is spoken; with Whisper's vocabulary it is detected for each clip where none is
-                named.
+            language: what is spoken, or a list with that of each clip: ISO code, English name or mark ("de", "german",
+                "<|de|>"). With Whisper's vocabulary it is detected for each clip where none is named.
             task: "transcribe", which it is where none is named, or "translate" into English.
             return_timestamps: let the transcript begin and end its segments with timestamps.
             options: as in transformers, and what `forward` takes.
@@ -72,7 +73,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         Raises:
             ConfigError: language, task or timestamps are asked of a vocabulary without marks for them, or the prompt
                 leaves no room for a transcript.
-            DataError: the language is not one of the vocabulary's.
+            DataError: a language is not one of the vocabulary's, or there are not as many as clips.
             ValueError: there are no features, or two.
         """
         settings = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
@@ -135,7 +136,7 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         marks = self._marks()
         task: Task = settings.task or "transcribe"
         audio = options["encoder_outputs"][0] if input_features is None else input_features
-        languages = [settings.language or "en"] * len(audio)
+        languages = _for_each(settings.language or "en", len(audio))
         if not settings.language and marks.multilingual:
             known = {name: options[name] for name in _OF_AUDIO if options.get(name) is not None}
             if "encoder_outputs" not in known:  # heard once, for both
@@ -172,6 +173,15 @@ class EchoGeneration(GenerationMixin):  # type: ignore[misc]
         # The library's default counts the second dimension, which here holds mel bands and not frames.
         del generation_config, model_kwargs
         return inputs_tensor.new_ones(inputs_tensor.shape[0], inputs_tensor.shape[-1], dtype=torch.long)
+
+
+def _for_each(language: str | Sequence[str], clips: int) -> list[str]:
+    languages = [language] * clips if isinstance(language, str) else list(language)
+    if len(languages) != clips:
+        raise DataError(
+            f"Languages must be as many as clips, {clips}, or one for all; got {len(languages)}. Correct the list."
+        )
+    return languages
 
 
 def _one(input_features: Tensor | None, inputs: Tensor | None, encoded: object) -> Tensor | None:

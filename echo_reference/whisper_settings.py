@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import WhisperForConditionalGeneration
-from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from echo_reference.tokens.marks import Task, WhisperMarks, whisper_marks
+from echo_reference.tokens.marks import Task, WhisperMarks, iso_code, whisper_marks
 
 _SAME = (
     *("suppress_tokens", "begin_suppress_tokens", "max_initial_timestamp_index", "no_timestamps_token_id"),
@@ -32,7 +31,7 @@ def whisper_settings(source: WhisperForConditionalGeneration) -> dict[str, Any]:
         language, task = getattr(given, "language", None), getattr(given, "task", None)
         if language is None and task is None:
             language, task = _forced(source, marks)
-        settings |= {"language": language and _iso_code(language), "task": task}
+        settings |= {"language": language and iso_code(language), "task": task}
     return settings
 
 
@@ -44,9 +43,3 @@ def _forced(source: WhisperForConditionalGeneration, marks: WhisperMarks) -> tup
     tokens = {token for _, token in pairs or []}
     languages = (code for i, code in enumerate(marks.languages, marks.start + 1) if i in tokens)
     return next(languages, None), "translate" if marks.translate in tokens else None
-
-
-def _iso_code(language: str) -> str:
-    """The code of a language that may be given as `german`, `de` or `<|de|>`."""
-    bare = language.lower().strip("<|>")
-    return str(TO_LANGUAGE_CODE.get(bare, bare))

@@ -36,7 +36,9 @@ class Transcribe(Command):
     output: Path | None = Field(None, description="folder for one file each; without it they are printed")
     decoding: Decoding | None = Field(None, description="by default the run's own")
     language: str | None = Field(
-        None, description="ISO code of what is spoken, for Whisper's vocabulary; by default the run's own, or detected"
+        None,
+        description="what is spoken, by ISO code or English name, for Whisper's vocabulary; by default the run's own, "
+        "or detected",
     )
     task: Task | None = Field(None, description="transcribe, or translate into English; by default the run's own")
     window: float = Field(30.0, gt=0, description="seconds of a long recording that are read at once")

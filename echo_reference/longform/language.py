@@ -21,7 +21,7 @@ def tuned(reader: Reader, samples: Tensor, language: str | None = None, task: Ta
     Args:
         reader: the model and its vocabulary.
         samples: (samples,), 16 kHz.
-        language: ISO code.
+        language: ISO code, English name or mark.
         task: "transcribe", or "translate" into English.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal, NamedTuple
 
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
 from echo_reference.errors import DataError
 
 Task = Literal["transcribe", "translate"]
@@ -70,26 +72,30 @@ class WhisperMarks(NamedTuple):
         """What a decoder is given before the text.
 
         Args:
-            language: ISO code.
+            language: ISO code, or as `iso_code` takes it.
             task: write down what is said, or translate it into English.
             timestamps: leave room for timestamps.
 
         Raises:
             DataError: this vocabulary has no mark for the language or the task.
         """
+        code = iso_code(language)
         if not self.multilingual:
-            if (language, task) != ("en", "transcribe"):
+            if (code, task) != ("en", "transcribe"):
                 raise DataError(
                     f"An English-only vocabulary must transcribe English; got {task} and {language!r}. "
                     "Use a multilingual model."
                 )
             asked: tuple[int, ...] = ()
-        elif language not in self.languages:
-            raise DataError(f"A language must be one of Whisper's ISO codes; got {language!r}. Use for example 'en'.")
+        elif code not in self.languages:
+            raise DataError(
+                f"A language must be one of Whisper's, by its ISO code or its English name; got {language!r}. "
+                "Use for example 'en'."
+            )
         elif task not in {"transcribe", "translate"}:
             raise DataError(f"A task must be transcribe or translate; got {task!r}. Use one of these.")
         else:
-            asked = (self.start + 1 + self.languages.index(language), self.translate + (task == "transcribe"))
+            asked = (self.start + 1 + self.languages.index(code), self.translate + (task == "transcribe"))
         return (self.start, *asked) if timestamps else (self.start, *asked, self.no_timestamps)
 
     def names(self) -> list[str]:
@@ -97,6 +103,12 @@ class WhisperMarks(NamedTuple):
         tasks = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"]
         times = [f"{TIME_STEP * step:.2f}" for step in range(_TIMESTAMPS)]
         return [f"<|{name}|>" for name in ("endoftext", "startoftranscript", *self.languages, *tasks, *times)]
+
+
+def iso_code(language: str) -> str:
+    """The code of a language that may be given as `German`, `de` or `<|de|>`; what is no language stays."""
+    bare = language.lower().strip("<|>")
+    return str(TO_LANGUAGE_CODE.get(bare, bare))
 
 
 @cache

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Engine
 from tokenizers.models import BPE
 
 from echo_reference.errors import DataError, MissingPackageError
-from echo_reference.tokens.marks import Task, whisper_marks
+from echo_reference.tokens.marks import Task, iso_code, whisper_marks
 from echo_reference.tokens.tokenizer import Tokenizer
 
 _MULTILINGUAL, _ENGLISH = "multilingual.tiktoken", "gpt2.tiktoken"
@@ -30,7 +30,7 @@ class WhisperTokenizer(Tokenizer):
     it may be installed without its dependencies. Text is encoded with a leading space, as Whisper expects.
 
     Args:
-        language: ISO code of one of its languages.
+        language: one of its languages: ISO code, English name or mark.
         task: "transcribe", or "translate" (to English).
         vocab_size: 51865; 51866 of large-v3 and turbo; or 51864 of the English-only models.
 
@@ -46,7 +46,7 @@ class WhisperTokenizer(Tokenizer):
         if marks is None:
             raise DataError(f"A vocabulary of Whisper's must have 51864 to 51866 ids; got {vocab_size}. Use 51865.")
         self.marks, self.vocab_size = marks, vocab_size
-        self.language: str = language
+        self.language: str = iso_code(language)
         self.task: Task = task
         self.bos_id = marks.start
         self.eos_id = self.pad_id = marks.end

@@ -10,6 +10,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from echo_reference.errors import CheckpointError
+from echo_reference.tokens.marks import iso_code
 
 Decoding = Literal["greedy", "ctc", "joint"]
 
@@ -48,7 +49,9 @@ class TrainSettings(BaseModel):
     tokens: Literal["auto", "word", "character", "whisper"] = Field(
         "auto", description="auto: words where few are known, else characters"
     )
-    language: str = Field("en", description="ISO code of what is spoken, for Whisper's vocabulary")
+    language: Annotated[str, AfterValidator(iso_code)] = Field(
+        "en", description="what is spoken, by ISO code or English name, for Whisper's vocabulary"
+    )
     recipe: str = Field("echo", description="control system: echo, steady, a recipe file, or none")
     steps: int = Field(900, ge=1, description="optimizer steps")
     minutes: float | None = Field(None, gt=0, description="stop early after this many minutes of training")

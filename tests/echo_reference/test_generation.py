@@ -152,6 +152,9 @@ def speaker(**changes: object) -> Echo:
     ("asked", "prompt"),
     [
         ({"language": "de"}, [50258, 50261, 50359, 50363]),
+        ({"language": "german"}, [50258, 50261, 50359, 50363]),
+        ({"language": "<|de|>"}, [50258, 50261, 50359, 50363]),
+        ({"generation_config": GenerationConfig(language="Castilian")}, [50258, 50262, 50359, 50363]),
         ({"language": "su", "task": "translate"}, [50258, 50357, 50358, 50363]),
         ({"language": "en", "task": "transcribe", "return_timestamps": True}, [50258, 50259, 50359]),
         ({}, [50258, 50265, 50359, 50363]),
@@ -223,5 +226,7 @@ def test_timestamps_come_in_pairs_and_never_go_back() -> None:
 def test_what_the_vocabulary_has_no_marks_for_is_refused() -> None:
     with pytest.raises(ConfigError, match="vocabulary of Whisper's; got one of 20 ids"):
         talkative().generate(audio(1), language="en")
-    with pytest.raises(DataError, match="got 'klingon'"):
+    with pytest.raises(DataError, match="ISO code or its English name; got 'klingon'"):
         speaker().generate(audio(1), language="klingon")
+    with pytest.raises(DataError, match="as many as clips, 1, or one for all; got 2"):
+        speaker().generate(audio(1), language=["de", "en"])

@@ -71,8 +71,12 @@ def test_the_same_is_written_where_nothing_is_asked(name: str, tmp_path: Path) -
 def test_the_same_is_written_where_something_is_asked() -> None:
     source = hub_whisper(51865)
     echo = Echo.from_whisper(source)
-    for asked in ({"language": "de"}, {"task": "translate"}, {"return_timestamps": True}, {"max_new_tokens": 5}):
-        ours, theirs = both(source, echo, **asked)  # type: ignore[arg-type]
+    wishes: list[dict[str, Any]] = [
+        *({"language": name} for name in ("de", "german", "German", "<|de|>", ["german", "fr", "<|yo|>"])),
+        *({"task": "translate"}, {"return_timestamps": True}, {"max_new_tokens": 5}),
+    ]
+    for asked in wishes:
+        ours, theirs = both(source, echo, **asked)
         assert torch.equal(ours, theirs), asked
 
 

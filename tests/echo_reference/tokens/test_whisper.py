@@ -9,6 +9,7 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from echo_reference.errors import DataError, MissingPackageError
 from echo_reference.tokens import CtcSymbols, WhisperTokenizer, tokenizer_from_dict, whisper
@@ -47,6 +48,15 @@ def test_known_ids() -> None:
     assert WhisperTokenizer("su", "translate").prompt_ids == (50258, 50357, 50358, 50363)
     digits = "zero one two three four five six seven eight nine"
     assert len(tokenizer.encode(digits)) == 10
+
+
+def test_a_language_may_be_given_by_any_name_that_transformers_knows() -> None:
+    for name, code in TO_LANGUAGE_CODE.items():
+        for asked in (name, name.title(), code, f"<|{code}|>"):
+            tokenizer = WhisperTokenizer(asked, vocab_size=51866)
+            assert tokenizer.language == code
+            assert tokenizer.prompt_ids == WhisperTokenizer(code, vocab_size=51866).prompt_ids
+    assert WhisperTokenizer("english", vocab_size=51864).prompt_ids == (50257, 50362)
 
 
 @settings(max_examples=60)
