@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,14 +13,15 @@ from rich.console import Console
 from torch import Tensor
 
 from echo_reference.commands.command import Command
+from echo_reference.commands.lots import Recording, lots
 from echo_reference.data.audio import read_audio
 from echo_reference.errors import ConfigError, DataError, SilenceError
 from echo_reference.features import HOP
-from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long, tuned
+from echo_reference.longform import FORMATS, Format, Segment, render, transcribe_long, transcribe_short, tuned
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import WhisperTokenizer
 from echo_reference.tokens.marks import Task
-from echo_reference.training.evaluation import Reader, transcribe
+from echo_reference.training.evaluation import Reader
 from echo_reference.training.preparation import check_decoding
 from echo_reference.training.settings import Decoding, Device
 from echo_reference.training.start import trained_reader
@@ -50,29 +52,21 @@ class Transcribe(Command):
     device: Device = "cpu"
 
     def carry_out(self, console: Console) -> int:
-        """Print or write the text of each file as soon as it is read; what could not be is said at the end."""
+        """Print or write the text of each file once its lot is read; what could not be is said at the end."""
         reader, usual = trained_reader(self.run)
         decoding = self.decoding or usual
         reader.model.to(self.device).eval()
         check_decoding(decoding, reader.model.config)
         self._check_names()
         refused: list[str] = []
-        for path in self.files:
-            try:
-                samples = torch.from_numpy(read_audio(path))
-            except SilenceError:
-                self._put_out(path, render([], self.format), console)
-                continue
-            except DataError as error:
-                refused.append(str(error))
-                continue
-            asked = tuned(reader, samples, self.language, self.task)  # what it refuses, it refuses of every file
-            try:
-                segments = self._segments(asked, samples, decoding)
-            except ConfigError as error:
-                refused.append(f"{path}: {error}")
-                continue
-            self._put_out(path, render(segments, self.format), console)
+        for lot in lots(map(_read, self.files), self._room(reader), reader.model.config.pad_to):
+            found = iter(self._segments(reader, [each.samples for each in lot if each.samples is not None], decoding))
+            for path, samples, reason in lot:
+                segments = [] if samples is None else next(found)
+                if reason or isinstance(segments, ConfigError):
+                    refused.append(reason or f"{path}: {segments}")
+                else:
+                    self._put_out(path, render(segments, self.format), console)
         for reason in refused:
             print(reason, file=sys.stderr)
         return 2 if refused else 0
@@ -85,19 +79,29 @@ class Transcribe(Command):
         named = f"{path}: " if len(self.files) > 1 and self.format == "text" else ""
         console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)
 
-    def _segments(self, reader: Reader, samples: Tensor, decoding: Decoding) -> list[Segment]:
-        if self.format == "text" and len(samples) <= self._room(reader):
-            (text,) = transcribe(reader, [reader.features(samples)], decoding)
-            return [Segment(0.0, 0.0, " ".join(text.split()))]
-        return transcribe_long(reader, samples, decoding, window=self.window, overlap=self.overlap)
+    def _segments(
+        self, reader: Reader, recordings: list[Tensor], decoding: Decoding
+    ) -> Sequence[list[Segment] | ConfigError]:
+        """What is said in each recording of a lot, or why that cannot be told."""
+        if not recordings:
+            return []
+        reader = tuned(reader, recordings[0], self.language, self.task)  # what it refuses, it refuses of every file
+        if len(recordings[0]) <= self._room(reader):
+            return transcribe_short(reader, recordings, decoding, timed=self.format != "text")
+        try:
+            return [transcribe_long(reader, recordings[0], decoding, window=self.window, overlap=self.overlap)]
+        except ConfigError as error:
+            return [error]
 
     def _room(self, reader: Reader) -> int:
-        """Samples up to which the text is the same without times, for which words need not be aligned."""
+        """Samples up to which a recording is read whole and beside others; a Whisper doubts each by itself."""
         if isinstance(reader.tokenizer, WhisperTokenizer):
             return 0
         config = reader.model.config
         most: int = config.n_audio_ctx * config.subsampling * HOP
-        return most if reader.model.ctc_head is None else min(most, round(self.window * SAMPLE_RATE))
+        if reader.model.ctc_head is None:
+            return most if self.format == "text" else 0
+        return min(most, round(self.window * SAMPLE_RATE))
 
     def _check_names(self) -> None:
         names = [path.stem for path in self.files]
@@ -106,3 +110,12 @@ class Transcribe(Command):
             raise DataError(
                 f"Files written to one folder must differ in name; got {', '.join(twice)} twice. Do them apart."
             )
+
+
+def _read(path: Path) -> Recording:
+    try:
+        return Recording(path, torch.from_numpy(read_audio(path)))
+    except SilenceError:
+        return Recording(path)
+    except DataError as error:
+        return Recording(path, reason=str(error))

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from echo_reference.errors import ConfigError
 from echo_reference.features import FRAMES_PER_SECOND, HOP, WINDOW
-from echo_reference.longform.alignment import time_words
 from echo_reference.longform.attempts import Doubts, read_window
 from echo_reference.longform.segments import Segment, Word, group, join
+from echo_reference.longform.short import read_words
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import WhisperTokenizer
 from echo_reference.tokens.marks import TIME_STEP
-from echo_reference.training.evaluation import Reader, transcribe
+from echo_reference.training.evaluation import Reader
 from echo_reference.training.settings import Decoding
 
 _LEAST = 1.0
@@ -74,25 +74,14 @@ def _by_alignment(reader: Reader, samples: Tensor, decoding: Decoding, window: f
     size, shared = round(window * SAMPLE_RATE), round(overlap * SAMPLE_RATE)
     start = 0
     while True:
-        heard = _words(reader, samples[start : start + size], decoding, start / SAMPLE_RATE)
-        seam = (start / SAMPLE_RATE, (start + shared) / SAMPLE_RATE)
+        offset = start / SAMPLE_RATE
+        (heard,) = read_words(reader, [samples[start : start + size]], decoding)
+        heard = [Word(word.text, offset + word.start, offset + word.end) for word in heard]
+        seam = (offset, (start + shared) / SAMPLE_RATE)
         words = join(words, heard, seam) if start else heard
         if len(samples) - (start + size) < WINDOW:
             return group(words)
         start += size - shared
-
-
-def _words(reader: Reader, samples: Tensor, decoding: Decoding, offset: float) -> list[Word]:
-    features = reader.features(samples)
-    (text,) = transcribe(reader, [features], decoding)
-    spelled = text.split()
-    if not spelled:
-        return []
-    audio, _ = reader.model.encode(features[None].to(reader.model.device))
-    assert reader.model.ctc_head is not None  # noqa: S101 - the caller has asked; this tells the type checker
-    log_probs = reader.model.ctc_head(audio)[0].float().log_softmax(-1)
-    words = time_words(spelled, reader.symbols, log_probs, reader.model.config.subsampling / FRAMES_PER_SECOND)
-    return [Word(word.text, offset + word.start, offset + word.end) for word in words]
 
 
 def _by_timestamps(

@@ -81,6 +81,12 @@ def transcribe(
     return texts
 
 
+def stack(features: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features (n_mels, frames) of clips padded to the longest, (B, n_mels, T), and the frames of each, (B,)."""
+    padded = pad_sequence([f.T for f in features], batch_first=True).transpose(1, 2)
+    return padded.to(device), torch.tensor([f.shape[1] for f in features], device=device)
+
+
 def word_errors(
     reader: Reader,
     features: Sequence[Tensor],
@@ -94,9 +100,7 @@ def word_errors(
 
 
 def _read(reader: Reader, features: Sequence[Tensor], decoding: Decoding) -> list[str]:
-    device = reader.model.device
-    padded = pad_sequence([f.T for f in features], batch_first=True).transpose(1, 2).to(device)
-    lengths = torch.tensor([f.shape[1] for f in features], device=device)
+    padded, lengths = stack(features, reader.model.device)
     if decoding == "ctc":
         return [reader.symbols.decode(row) for row in ctc_greedy(reader.model, padded, lengths)]
     search = greedy if decoding == "greedy" else joint

@@ -92,7 +92,7 @@ def test_a_files_text_depends_neither_on_its_companions_nor_on_the_format(
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> list[str]:
-    """Two good files, and between them one that is missing, one that is none, one too short, one of zeros, two closed."""
+    """Two good files, and between them one missing, one that is none, one too short, one of zeros, and two closed."""
     for name in ("first", "last"):
         soundfile.write(tmp_path / f"{name}.wav", tone("low", 0.22), 8000)
     (tmp_path / "text.wav").write_text("no recording")
@@ -146,8 +146,9 @@ def test_a_silent_file_has_an_empty_text(
     assert (out / f"silent.{form}").read_text("utf-8") == empty
 
 
-def test_each_file_is_written_before_the_next_is_read(
-    trained: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("long", [True, False])
+def test_files_are_written_before_the_next_lot_is_read(
+    trained: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool
 ) -> None:
     out, there = tmp_path / "out", []
 
@@ -156,8 +157,47 @@ def test_each_file_is_written_before_the_next_is_read(
         return read_audio(path)
 
     monkeypatch.setattr("echo_reference.commands.transcribe.read_audio", read)
-    assert run(["transcribe", str(trained), mixed[0], mixed[7], "--output", str(out)]) == 0
-    assert there == [[], ["first.txt"]]
+    monkeypatch.setattr("echo_reference.commands.lots._MOST", 2)
+    files, window = [mixed[0], mixed[7], mixed[4]], ["--window", "0.1"] if long else []
+    assert run(["transcribe", str(trained), *files, "--output", str(out), *window]) == 0
+    assert there == [[], ["first.txt"] if long else [], ["first.txt", "last.txt"]]
+
+
+@pytest.mark.usefixtures("permissions")
+@pytest.mark.parametrize("decoding", ["ctc", "greedy", "joint"])
+def test_many_short_files_are_read_together_and_each_as_if_alone(
+    trained: Path, mixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoding: str
+) -> None:
+    random = np.random.default_rng(0)
+    files = [str(tmp_path / f"{i}.wav") for i in range(12)]
+    for file in files:
+        parts = [
+            tone(str(random.choice(list(PITCHES))), random.uniform(0.1, 0.6)) for _ in range(random.integers(1, 4))
+        ]
+        soundfile.write(file, np.concatenate(parts) + 0.01 * random.standard_normal(sum(map(len, parts))), 8000)
+    files[4:4] = mixed
+    batches: list[int] = []
+    encode = Echo.encode
+
+    def counted(self: Echo, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        batches.append(len(features))
+        return encode(self, features, lengths)
+
+    monkeypatch.setattr(Echo, "encode", counted)
+
+    def texts(form: str, most: int) -> dict[str, str]:
+        monkeypatch.setattr("echo_reference.commands.lots._MOST", most)
+        out = tmp_path / f"{form}-{most}"
+        asked = ["transcribe", str(trained), *files, "--format", form, "--output", str(out), "--decoding", decoding]
+        assert run(asked) == 2  # for the bad ones among them
+        return {file.stem: file.read_text("utf-8") for file in out.iterdir()}
+
+    together = {form: texts(form, 32) for form in ("text", "json", "srt")}
+    assert set(batches) == {14}
+    assert together == {form: texts(form, 1) for form in together}
+    assert len(together["text"]) == 15
+    assert len(set(together["text"].values())) > 3
+    assert together["text"] == {name: json.loads(one)["text"] + "\n" for name, one in together["json"].items()}
 
 
 needs_whisper = pytest.mark.skipif(

@@ -19,7 +19,7 @@ from echo_reference.longform.transcribe import read_timestamps
 from echo_reference.model import Echo
 from echo_reference.sampling import SAMPLE_RATE
 from echo_reference.tokens import CtcSymbols, WhisperTokenizer, WordTokenizer
-from echo_reference.training.evaluation import Reader
+from echo_reference.training.evaluation import Reader, stack
 from tests.echo_reference.runs import PITCHES, tone
 
 WORDS = WordTokenizer(sorted(PITCHES))
@@ -36,7 +36,8 @@ class ToneModel(nn.Module):
         probe = Reader(self, WORDS, CtcSymbols(WORDS))  # type: ignore[arg-type]
         self.bands = [int(probe.features(samples(word, 0.3)).mean(1).argmax()) for word in WORDS.symbols]
 
-    def encode(self, features: Tensor) -> tuple[Tensor, None]:
+    def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, None]:
+        assert lengths.tolist() == [features.shape[2]]
         whole = nn.functional.pad(features, (0, -features.shape[2] % 8))
         return whole.transpose(1, 2).unflatten(1, (-1, 8)).mean(2), None
 
@@ -52,7 +53,7 @@ def samples(word: str, seconds: float) -> Tensor:
 
 def best_path(reader: Reader, features: list[Tensor], decoding: str) -> list[str]:
     del decoding
-    path = reader.model.ctc_head(reader.model.encode(features[0][None])[0])[0].argmax(-1).tolist()
+    path = reader.model.ctc_head(reader.model.encode(*stack(features, reader.model.device))[0])[0].argmax(-1).tolist()
     return [reader.symbols.decode(s for s, _ in groupby(path) if s)]
 
 
@@ -73,7 +74,7 @@ def spoken(total: float, pauses: float = 0.5, seed: int = 0) -> tuple[Tensor, li
 def test_every_word_of_a_long_recording_is_found_once_and_in_time(
     monkeypatch: pytest.MonkeyPatch, window: float, overlap: float | None
 ) -> None:
-    monkeypatch.setattr(module, "transcribe", best_path)
+    monkeypatch.setattr("echo_reference.longform.short.transcribe", best_path)
     monkeypatch.setattr("echo_reference.longform.segments._PAUSE", 0.0)
     audio, said = spoken(70.0)
     reader = Reader(ToneModel(), WORDS, CtcSymbols(WORDS))  # type: ignore[arg-type]
