@@ -136,7 +136,7 @@ def read_timestamps(
         if seconds is None:
             text += [token] if start is not None else []
         elif text and start is not None:
-            segments.append(Segment(start, min(seconds, duration), tokenizer.decode(text)))
+            segments.append(Segment(start, min(seconds, duration), _line(tokenizer.decode(text))))
             start, text = None, []
         else:
             start = seconds
@@ -144,4 +144,9 @@ def read_timestamps(
     segments = [segment for segment in segments if segment.start < duration]
     if start is None or start >= duration:
         return segments, None
-    return segments, Segment(start, duration, tokenizer.decode(text))
+    return segments, Segment(start, duration, _line(tokenizer.decode(text)))
+
+
+def _line(text: str) -> str:
+    # An empty line would end the subtitle.
+    return " ".join(text.split())

@@ -22,10 +22,10 @@ def marks_of(vocabulary: int) -> WhisperMarks:
     return marks
 
 
-def hub_whisper(vocabulary: int, **changes: Any) -> WhisperForConditionalGeneration:
-    """A small Whisper with random weights that writes by the rules of those on the hub."""
+def hub_whisper(vocabulary: int, *, positions: int = 50, **changes: Any) -> WhisperForConditionalGeneration:
+    """A small Whisper with random weights that writes by the rules of those on the hub, and hears 1 s at once."""
     marks = marks_of(vocabulary)
-    size = Size(32, 2, 1, 1, mels=16, vocabulary=vocabulary, positions=50)
+    size = Size(32, 2, 1, 1, mels=16, vocabulary=vocabulary, positions=positions)
     ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), marks.end)
     model = whisper(size, **ends, decoder_start_token_id=marks.start)
     rules: dict[str, Any] = {

@@ -116,6 +116,9 @@ def test_timestamps_enclose_segments() -> None:
     begun = [*prompt, stamp(0), *hello, stamp(1.5), stamp(2.0), 50257]
     assert read_timestamps(begun, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], Segment(2.0, 4.0, ""))
     assert read_timestamps(begun, tokenizer, 2.0) == ([Segment(0.0, 1.5, "hello")], None)
+    # A line of subtitles must not be ended by what is said in it.
+    broken = [*prompt, stamp(0), *tokenizer.encode("hello\n\n2\r\n world\u2028again"), stamp(1.5), 50257]
+    assert read_timestamps(broken, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello 2 world again")], None)
     # Nothing is said beyond the end of the recording.
     beyond = [*prompt, stamp(0), *hello, stamp(1.5), stamp(9.0), *world, stamp(12.0), stamp(13.0), *world, 50257]
     assert read_timestamps(beyond, tokenizer, 4.0) == ([Segment(0.0, 1.5, "hello")], None)
