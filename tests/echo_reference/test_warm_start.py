@@ -27,15 +27,17 @@ class Size(NamedTuple):
     positions: int = 40
 
 
-# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. Tiny and
-# base.en have whole vocabularies; large-v3 differs from turbo in the number of layers.
+# Whisper's own widths, heads and bands; two layers, or one where the original has fewer in its decoder. Tiny, base.en
+# and turbo have whole vocabularies, one has all 30 s; large-v3 differs from turbo in the number of layers.
 SIZES = {
     "tiny": Size(384, 6, 2, 2, vocabulary=51865, positions=300),
     "base.en": Size(512, 8, 2, 2, vocabulary=51864),
     "small": Size(768, 12, 2, 2),
     "medium": Size(1024, 16, 2, 2),
     "large-v2": Size(1280, 20, 2, 2),
-    "turbo": Size(1280, 20, 2, 1, mels=128),
+    "turbo": Size(1280, 20, 2, 1, mels=128, vocabulary=51866),
+    "large-v3": Size(1280, 20, 2, 2, mels=128),
+    "30 s": Size(384, 6, 1, 1, positions=1500),
 }
 SMALL = Size(32, 2, 2, 2, mels=8)
 
