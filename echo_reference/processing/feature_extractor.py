@@ -109,7 +109,7 @@ class EchoFeatureExtractor(SequenceFeatureExtractor):  # type: ignore[misc]
         if pad_to is not None and len(waveform) > pad_to:
             raise DataError(
                 f"A clip must last at most {self.pad_to:g} s; got {len(waveform) / self.sampling_rate:g} s. Read it "
-                "with `echo-reference transcribe`, cut it, or give a pipeline chunk_length_s."
+                "with `echo-reference transcribe`, cut it, or give a pipeline chunk_length_s with stride_length_s=0."
             )
         features = LogMel(self.feature_size, pad_to, decades=self.decades, centred=self.centred)(waveform)
         return features, min(len(waveform) // HOP, features.shape[1])
