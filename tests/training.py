@@ -71,8 +71,11 @@ class Training:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.losses.append(loss.item())
+        self.keep(loss)
         self.steps += 1
+
+    def keep(self, loss: Tensor) -> None:
+        self.losses.append(loss.item())
 
     def run(self, steps: int) -> Training:
         for _ in range(steps):

@@ -141,7 +141,7 @@ def _locals(tensors: list[Tensor]) -> list[Tensor]:
 def _note(tree: Any, shape: list[Any], tensors: dict[int, Tensor]) -> None:
     """Add to `shape` all that the skeleton depends on, and to `tensors` each one once, in the order of their places."""
     if type(tree) in _DICTS:
-        shape += type(tree), *tree
+        shape += type(tree), len(tree), *tree
         children = tree.values()
     elif type(tree) in _LISTS:
         shape += type(tree), len(tree)
