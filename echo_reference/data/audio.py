@@ -56,9 +56,11 @@ def decode_audio(file: BinaryIO, *, name: str) -> NDArray[np.float32]:
     """As `read_audio`, from an open file; `name` is for error messages."""
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except RuntimeError as error:
+        # Without libsndfile's name for an open file, which is its address.
+        reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
         raise DataError(
-            f"An audio file must be readable by libsndfile; got {name} ({error}). "
+            f"An audio file must be readable by libsndfile; got {name} ({str(reason).rstrip('.')}). "
             "Convert it to WAV or FLAC, or restore it from its source."
         ) from error
     return to_model_rate(samples.mean(axis=1), rate, name=name)

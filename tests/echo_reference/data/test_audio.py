@@ -46,7 +46,7 @@ def write_flawed(path: Path, flaw: str) -> Path:
     ("flaw", "message"),
     [
         ("missing", "must exist; got"),
-        ("unreadable", "must be readable by libsndfile; got"),
+        ("unreadable", r"must be readable by libsndfile; got \S+\.wav \(\w[\w ]+\)\. Convert"),
         ("empty", "at least 25 ms; got 0 samples"),
         ("short", "at least 25 ms; got 399 samples"),
         ("silent", "must not be silent; got only zeros"),
