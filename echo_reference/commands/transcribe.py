@@ -73,8 +73,14 @@ class Transcribe(Command):
 
     def _put_out(self, path: Path, text: str, console: Console) -> None:
         if self.output is not None:
-            self.output.mkdir(parents=True, exist_ok=True)
-            (self.output / f"{path.stem}.{FORMATS[self.format]}").write_text(text, encoding="utf-8")
+            target = self.output / f"{path.stem}.{FORMATS[self.format]}"
+            try:
+                self.output.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise DataError(
+                    f"A transcript must be writable; got {target} ({error.strerror}). Give --output a folder that is."
+                ) from error
             return
         named = f"{path}: " if len(self.files) > 1 and self.format == "text" else ""
         console.print(f"{named}{text}", end="", highlight=False, markup=False, soft_wrap=True)

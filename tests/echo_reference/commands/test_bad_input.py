@@ -169,3 +169,10 @@ def test_a_recording_that_cannot_be_read(refused: Refused, trained: Path, tmp_pa
     assert "An audio file must exist; got" in refused(["transcribe", str(trained), str(tmp_path / "none.wav")])
     assert "must be readable by libsndfile" in refused(["transcribe", str(trained), str(tmp_path / "text.wav")])
     assert "got the following arguments are required: FILES" in refused(["transcribe", str(trained)])
+
+
+def test_an_output_that_is_no_folder(refused: Refused, trained: Path, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "taken"
+    output.write_text("a file")
+    said = refused(["transcribe", str(trained), str(corpus / "test-0.wav"), "--output", str(output)])
+    assert f"A transcript must be writable; got {output / 'test-0.txt'} (File exists)" in said
