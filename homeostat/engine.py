@@ -58,6 +58,7 @@ class Engine:
         answering: carries out what guards ask for, and remembers what there is to go back to.
         left_out: why optional loops and guards are absent.
         joined: whether the ranks may have unequal numbers of steps (`Uneven`).
+        unsettled: whether a step is under way, or one that raised has left something in place.
 
     Raises:
         AttachError: a loop does not fit; nothing is left in the plant then.
@@ -77,7 +78,7 @@ class Engine:
         protection: Protection = NOTHING,
     ) -> None:
         self.plant = plant
-        self.group, self.joined = group, False
+        self.group, self.joined, self.unsettled = group, False, False
         agreement = None if group is None else Agreement(group, self.knobs)
         self._senses = Senses(plant, group, latency, agreement)
         self._monitoring = Monitoring(plant, latency, report_every, trace)
@@ -141,15 +142,11 @@ class Engine:
         msg = f"A loop must be one of {', '.join(r.name for r in self.runners)}; got {name!r}. Use a name of `knobs`."
         raise HomeostatError(msg)
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether a step is under way, or one that raised has left something in place."""
-        return self._transients.open or self._withheld.open
-
     def settle(self) -> None:
         """Undo what a step that raised has left in place; a closure under way is not disturbed."""
         self._transients.settle()
         self._withheld.give_back()
+        self.unsettled = self._transients.open
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
@@ -227,10 +224,10 @@ class Engine:
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         # What is open here belongs to a step that raised.
-        if self._transients.open:
+        if self.unsettled:
             self._transients.end()
-        if self._withheld.open:
             self._withheld.give_back()
+            self.unsettled = False
         if is_initialising(optimizer):
             return None
         clocks = optimizer is self.plant.optimizers[0]
@@ -254,19 +251,21 @@ class Engine:
         elif self.answering.skips(optimizer):
             self._withhold(optimizer)
             return None
+        self.unsettled = True
         self._transients.begin()
         return with_closure(args, kwargs, self._transients.guard) if closure else None
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
         if self._withheld.open:
-            self._withheld.give_back()
+            self.settle()
             return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
             self._senses.after_update()
         if not self._transients.end():
             return
+        self.unsettled = False
         if clocks:
             if self._late and not self._sense_and_decide():
                 return
@@ -287,6 +286,7 @@ class Engine:
 
     def _withhold(self, optimizer: Optimizer) -> None:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
+        self.unsettled = True
         self._withheld.take(optimizer)
         self.plant.end()
 

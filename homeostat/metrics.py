@@ -40,15 +40,20 @@ class Metrics:
             HomeostatError: `value` is not one number.
         """
         slot = self._slots.get(name) or self._slot(name)
+        # Told in every step, so that nothing is asked of a tensor that its number answers too.
         if not isinstance(value, Tensor):
-            slot.add(float(value))
-        elif value.numel() != 1:
-            msg = f"Metric {name!r} must be one number; got shape {tuple(value.shape)}. Reduce it, e.g. with .mean()."
-            raise HomeostatError(msg)
+            number: Tensor | float = float(value)
         elif on_host(value):
-            slot.add(float(value.item()))
+            try:
+                number = float(value.item())
+            except RuntimeError:
+                raise _no_number(name, value) from None
+        elif value.numel() != 1:
+            raise _no_number(name, value)
         else:
-            slot.add(value.detach().reshape(()).to(self._dtype, copy=True))
+            number = value.detach().reshape(()).to(self._dtype, copy=True)
+        slot.pending = number if slot.calls == 0 else slot.pending + number
+        slot.calls += 1
 
     def reader(self, name: str) -> MetricReader:
         """Return a new reader of metric `name`, which need not have been observed yet."""
@@ -168,10 +173,6 @@ class _Slot:
         self.counts.append(0)
         return len(self.counts) - 1
 
-    def add(self, value: Tensor | float) -> None:
-        self.pending = value if self.calls == 0 else self.pending + value
-        self.calls += 1
-
     def forget(self) -> None:
         self.calls = 0
         self.sums = [0.0] * len(self.sums)
@@ -180,11 +181,18 @@ class _Slot:
 
     def commit(self) -> None:
         mean = self.pending if self.calls == 1 else self.pending / self.calls
-        self.sums = [total + mean for total in self.sums]
-        self.counts = [count + 1 for count in self.counts]
+        sums, counts = self.sums, self.counts
+        for reader, total in enumerate(sums):
+            sums[reader] = total + mean
+            counts[reader] += 1
         if self.peaks:
             self.peaks = [mean if peak is None else _greater(peak, mean) for peak in self.peaks]
         self.calls = 0
+
+
+def _no_number(name: str, value: Tensor) -> HomeostatError:
+    shape = tuple(value.shape)
+    return HomeostatError(f"Metric {name!r} must be one number; got shape {shape}. Reduce it, e.g. with .mean().")
 
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:

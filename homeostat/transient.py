@@ -45,8 +45,13 @@ class Transients:
         if not self.open:
             return False
         self.open = self._in_closure = False
+        pending = iter(self._after)
         try:
-            run_all(self._after)
+            for after in pending:
+                after()
+        except BaseException:
+            run_all(pending)
+            raise
         finally:
             self._plant.end()
         return True

@@ -19,8 +19,8 @@ from homeostat.plant import Plant
 class _Clip:
     """The knob, which steps are inspected, and what tells of more that must be; None where the host cannot know."""
 
-    def __init__(self, value: float, probe: Probe | None, *, sharded: bool) -> None:
-        self.value = value
+    def __init__(self, value: float, probe: Probe | None, *, is_open: bool, sharded: bool) -> None:
+        self.value, self.is_open = value, is_open
         self.lots = Lots()
         self.probe = probe
         self.sharded = sharded
@@ -46,7 +46,8 @@ class ClipNorm(LimitActuator):
         """Begin at `start`."""
         sharded = any(map(is_sharded, plant.parameters()))
         probes = self.lot > 1 and not sharded and all(map(on_host, plant.parameters()))
-        return _Clip(self.first, Probe(self.calm) if probes else None, sharded=sharded)
+        probe = Probe(self.calm) if probes else None
+        return _Clip(self.first, probe, is_open=self.is_open(self.first), sharded=sharded)
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the gradient."""
@@ -55,7 +56,7 @@ class ClipNorm(LimitActuator):
 
     def before_step(self, plant: Plant, memory: _Clip) -> None:
         """Scale the gradients."""
-        if self.is_open(memory.value):
+        if memory.is_open:
             return
         due = not memory.lots.passes(plant.tick, plant.faults) and self._is_due(plant, memory)
         if not (due or self._is_told(plant, memory)):

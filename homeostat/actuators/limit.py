@@ -15,9 +15,10 @@ NEAR = 0.65
 
 
 class Knob(Protocol):
-    """Memory that holds the limit."""
+    """Memory that holds the limit, and whether it is none."""
 
     value: float
+    is_open: bool
 
 
 class LimitActuator(Actuator):
@@ -71,5 +72,5 @@ class LimitActuator(Actuator):
     def write(self, plant: Plant, memory: Knob, value: float) -> float:
         """Set the limit of the next steps."""
         del plant
-        memory.value = value
+        memory.value, memory.is_open = value, self.is_open(value)
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 MANY = 1024
 """Numbers of a gradient that are looked at, where even the smallest one is large."""
+FEW = 64
+"""Numbers whose norm is taken in Python: half the time of a product."""
 
 
 class Probe:
@@ -27,6 +30,8 @@ class Probe:
 
     def __init__(self, memory: int) -> None:
         self._parameter: Tensor | None = None
+        # Found out once: in a step, asking for each property takes as long as the product.
+        self._is_row = self._is_short = False
         self._seen: deque[tuple[float, float]] = deque(maxlen=memory)
         self._greatest = self._all = 0.0
 
@@ -44,7 +49,7 @@ class Probe:
         """
         if not 0 < self._square() < float("inf"):
             moving = [p for p in parameters if p.grad is not None]
-            self._parameter = min(moving[: (len(moving) + 1) // 2], key=_worth)
+            self._take(min(moving[: (len(moving) + 1) // 2], key=_worth))
             # Of another gradient they say nothing.
             self._seen.clear()
         self._remember([(self._square(), norm * norm)])
@@ -57,9 +62,16 @@ class Probe:
     def load(self, parameters: Sequence[Tensor], saved: list[Any]) -> None:
         """Continue from what `save` returned."""
         places, seen = saved
-        self._parameter = parameters[places[0]] if places else None
+        self._take(parameters[places[0]] if places else None)
         self._seen.clear()
         self._remember([(probe, norm) for probe, norm in seen])
+
+    def _take(self, parameter: Tensor | None) -> None:
+        self._parameter = parameter
+        self._is_row = (
+            parameter is not None and parameter.ndim == 1 and len(parameter) <= MANY and not parameter.is_complex()
+        )
+        self._is_short = parameter is not None and parameter.numel() <= FEW
 
     def _remember(self, steps: list[tuple[float, float]]) -> None:
         self._seen.extend(steps)
@@ -70,10 +82,17 @@ class Probe:
         gradient = None if self._parameter is None else self._parameter.grad
         if gradient is None:
             return float("inf")
-        if gradient.ndim != 1 or gradient.layout is not torch.strided or gradient.is_complex() or len(gradient) > MANY:
-            gradient = _thinned(gradient)
-        # Two thirds of the time of a norm.
-        return float(gradient.dot(gradient))
+        if self._is_row:
+            try:
+                if self._is_short:
+                    norm = math.hypot(*gradient.tolist())
+                    return norm * norm
+                return gradient.dot(gradient).item()
+            except RuntimeError:
+                # It is sparse in this step.
+                pass
+        row = _thinned(gradient)
+        return row.dot(row).item()
 
 
 def _worth(parameter: Tensor) -> tuple[bool, int]:

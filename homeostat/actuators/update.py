@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from itertools import product
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -19,8 +20,9 @@ from homeostat.norms import at_hand, each_norm, local, part_of
 from homeostat.plant import Plant, estimates_rate
 
 # Steps that are granted at once where the optimizer's rule cannot reach the limit in any of them, at the first of these
-# shares of the learning rate at which it cannot.
+# shares of the learning rate at which it cannot; more where not even a tensor of no size could, thanks to the floor.
 GRANTED = 50
+GRANTED_TO_ANY = 1000
 SHARES = (2.0, 1.2, 1.0)
 
 
@@ -56,11 +58,12 @@ class _Coming(NamedTuple):
         sizes = self.sizes
         if self.bounds.rate == math.inf or not sizes.known or not sizes.knows(self.moving):
             return
-        for share in SHARES:
+        least, greatest = sizes.span
+        for share, (steps, size) in product(SHARES, ((GRANTED_TO_ANY, 0.0), (GRANTED, least))):
             bounds = self.bounds.at(share)
-            if sizes.since.after(cut, bounds, GRANTED).keeps(*sizes.span, bounds, limit, floor):
+            if sizes.since.after(cut, bounds, steps).keeps(size, greatest, bounds, limit, floor):
                 decay, betas = self.group["weight_decay"], tuple(self.group["betas"])
-                sizes.grant(GRANTED, cut, bounds, Rule(share * self.group["lr"], decay, betas, bounds.tensors))
+                sizes.grant(steps, cut, bounds, Rule(share * self.group["lr"], decay, betas, bounds.tensors))
                 return
 
     def _keeps(self, size: float | None, limit: float, floor: float) -> bool:
@@ -75,8 +78,8 @@ class _Memory:
         watch: as much, or more, on the host, which must not wait to know.
     """
 
-    def __init__(self, value: float, device: torch.device) -> None:
-        self.value = value
+    def __init__(self, value: float, device: torch.device, *, is_open: bool) -> None:
+        self.value, self.is_open = value, is_open
         self.sizes: defaultdict[tuple[int, int], Sizes] = defaultdict(Sizes)
         self.tensors: list[Tensor] = []
         self.shards: list[Tensor] = []
@@ -117,7 +120,8 @@ class UpdateLimit(LimitActuator):
     a master copy in higher precision.
 
     So that most steps cost nothing, as many as `GRANTED` are let pass at once where no tensor could come to exceed the
-    limit in any of them, if it can be, even at twice the rate. With a `lot`, of the steps that nothing is known of only
+    limit in any of them, if it can be, even at twice the rate; `GRANTED_TO_ANY` where that holds of a tensor of any
+    size, thanks to the floor. With a `lot`, of the steps that nothing is known of only
     some are copied in quiet times.
 
     Attributes:
@@ -163,7 +167,7 @@ class UpdateLimit(LimitActuator):
                     "undo the cut. Limit its learning rate, or use AdamW."
                 )
                 raise AttachError(msg)
-        return _Memory(self.first, plant.device)
+        return _Memory(self.first, plant.device, is_open=self.is_open(self.first))
 
     def targets(self, plant: Plant) -> frozenset[str]:
         """Name the update."""
@@ -176,7 +180,7 @@ class UpdateLimit(LimitActuator):
             memory.tensors = []
         if plant.faults != memory.lots.faults and memory.lots.hear(plant.faults):
             memory.sizes.clear()
-        if self.is_open(memory.value):
+        if memory.is_open:
             memory.before = []
             memory.sizes.clear()
             return

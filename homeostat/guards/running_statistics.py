@@ -23,8 +23,8 @@ class RunningStatistics:
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules = [m for m in modules if isinstance(m, _NormBase) and m.track_running_stats]
-        self._known: list[Tensor] = []
-        self._addresses: list[int] = []
+        # Where each stands, and what stood there when the copies were laid out.
+        self._known: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
         self._copies: list[_Alike] = []
 
     def __bool__(self) -> bool:
@@ -33,24 +33,30 @@ class RunningStatistics:
 
     def keep(self) -> None:
         """Copy them as they are now."""
-        live = self._live()
-        addresses = list(map(id, live))
-        if addresses != self._addresses:
-            self._known, self._addresses, self._copies = live, addresses, _alike(live)
+        if not self._known:
+            self._lay_out()
+        # `.to` replaces buffers. Asked in every step: half the time of making a list of them.
+        for buffers, name, tensor in self._known:
+            if buffers.get(name) is not tensor:
+                self._lay_out()
+                break
         for part in self._copies:
             torch.cat(part.rows, out=part.copy)
 
     def put_back(self) -> None:
         """Make them what they were."""
-        live = self._live()
+        live = [tensor for _, _, tensor in self._find()]
         if len(live) == len(self._known):
             for part in self._copies:
                 saved = torch.split(part.copy, [len(row) for row in part.rows])
                 torch._foreach_copy_([live[i].view(-1) for i in part.places], list(saved))
 
-    def _live(self) -> list[Tensor]:
-        # Looked up at each use: `.to` replaces buffers.
-        return [b for m in self._modules for b in m._buffers.values() if b is not None]
+    def _find(self) -> list[tuple[dict[str, Tensor | None], str, Tensor]]:
+        return [(m._buffers, name, b) for m in self._modules for name, b in m._buffers.items() if b is not None]
+
+    def _lay_out(self) -> None:
+        self._known = self._find()
+        self._copies = _alike([tensor for _, _, tensor in self._known])
 
 
 class _Alike(NamedTuple):

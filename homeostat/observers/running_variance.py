@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -9,17 +10,22 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from homeostat.errors import AttachError
+from homeostat.landing import on_host
 from homeostat.observers.observer import Observer, Reduction
 from homeostat.plant import Plant
 
+FEW = 256
+"""Channels whose mean is taken in Python."""
+
 
 class _Layers:
-    """The layers, how many channels each has, and what a channel of the first counts in its mean."""
+    """The layers, how many channels each has, and where the first one's statistics stand."""
 
     def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
         self.channels = torch.tensor([float(layer.running_var.numel()) for layer in layers])
-        self.shares = torch.zeros(0)
+        self.are_few = sum(layer.running_var.numel() for layer in layers) <= FEW
+        self.first = layers[0]._buffers
 
 
 class RunningVariance(Observer):
@@ -48,25 +54,29 @@ class RunningVariance(Observer):
             raise AttachError(msg)
         return _Layers(found)
 
-    def observe(self, plant: Plant, memory: _Layers) -> Tensor:
+    def observe(self, plant: Plant, memory: _Layers) -> Tensor | float:
         """Return the greatest mean variance."""
         del plant
         variances = [_variance(layer) for layer in memory.layers]
+        if memory.are_few and on_host(variances[0]):
+            # Half the time of what follows, for so few.
+            means = [sum(variance.tolist()) / len(variance) for variance in variances]
+            return math.nan if any(map(math.isnan, means)) else max(means)
         # No variance is negative, so that a norm is a sum; one call takes those of all layers.
         sums = torch.stack(torch._foreach_norm(variances, 1))
         if memory.channels.device != sums.device:
             memory.channels = memory.channels.to(sums.device)
         return (sums / memory.channels).max()
 
-    def glance(self, plant: Plant, memory: _Layers) -> Tensor:
+    def glance(self, plant: Plant, memory: _Layers) -> Tensor | float:
         """Return the mean variance of the first layer: those after it see what it has divided by its size."""
         del plant
-        variance = _variance(memory.layers[0])
-        shares = memory.shares
-        if len(shares) != len(variance) or shares.dtype != variance.dtype or shares.device != variance.device:
-            memory.shares = torch.full_like(variance, 1 / len(variance))
-        # A third of the time of a mean.
-        return variance.dot(memory.shares)
+        variance: Tensor = memory.first["running_var"]
+        channels = len(variance)
+        if channels > FEW:
+            return variance.mean()
+        # A tenth of the time of a mean.
+        return float(sum(variance.tolist())) / channels
 
 
 def _variance(layer: Any) -> Tensor:

@@ -182,10 +182,14 @@ def test_adam_at_a_small_rate_copies_nothing_once_the_sizes_are_known(at_once):
     assert copied[10:] == [0] * 25
 
 
-def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch, at_once):
+@pytest.mark.parametrize("floor", [1e-3, 1e-9], ids=["of any size", "large enough"])
+def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch, at_once, floor):
     looks = []
     monkeypatch.setattr(sizes, "each_norm", lambda tensors: looks.append(tick) or each_norm(tensors))
-    plant, part = run_of(lambda ps: AdamW(ps, 5e-6)), UpdateLimit(start=0.1, bound=None)
+    plant, part = run_of(lambda ps: AdamW(ps, 5e-6)), UpdateLimit(start=0.1, bound=None, floor=floor)
+    with torch.no_grad():
+        for parameter in plant.parameters():
+            parameter.add_(1.0)
     memory, resumed = part.init(plant), part.init(plant)
     for tick in range(140):
         if tick == 100:
@@ -197,9 +201,10 @@ def test_granted_steps_touch_no_tensor_and_go_on_after_a_resume(monkeypatch, at_
         plant.optimizers[0].step()
         part.after_step(plant, memory)
         assert max(ratios(plant, before, part.floor)) <= 0.1
-    # Fifty steps are granted at once. Later the first ten are copied, since no size is known yet, and twenty are
-    # watched after them.
-    assert looks == ([0, 51, 102] if at_once else [0, 10, 20, 30, 81, 132])
+    # Fifty steps are granted at once, or a thousand. Later the first ten are copied, since no size is known yet, and
+    # twenty are watched after them.
+    again = [51, 102] if at_once else [81, 132]
+    assert looks == ([0] if at_once else [0, 10, 20, 30]) + (again if floor < 1e-3 else [])
 
 
 def test_only_the_tensors_that_might_exceed_are_copied():

@@ -14,7 +14,7 @@ from homeostat.actuators import LearningRate, gradient
 from homeostat.guards import SnapshotPolicy
 from homeostat.landing import Landing
 from homeostat.laws import Hold
-from homeostat.observers import AttentionReach, Loss
+from homeostat.observers import AttentionReach, Loss, running_variance
 from tests.training import Training, adamw, every_loop
 
 WAITS = {
@@ -61,7 +61,7 @@ def lists(monkeypatch) -> list[torch.Size]:
 
     What has landed on the host may be.
     """
-    for module in (metrics, norms, sensing, gradient):
+    for module in (metrics, norms, sensing, gradient, running_variance):
         monkeypatch.setattr(module, "on_host", lambda _: False)
     made: list[torch.Size] = []
     real, landing = torch.Tensor.tolist, Landing.tolist
