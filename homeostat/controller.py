@@ -202,9 +202,6 @@ class Homeostat(Uneven):
             HomeostatError: not attached, or a value is not one number.
         """
         engine = self._engine or self._attached("observe")
-        if engine.unsettled:
-            # A step that raised has left its rates in place.
-            engine.settle()
         if self._waiting is not None and self._waiting.over():
             self._waiting = None
         observed = engine.plant.metrics
@@ -240,7 +237,6 @@ class Homeostat(Uneven):
             HomeostatError: not attached, no such loop, values outside of the knobs' limits, or `advise` is set.
         """
         engine = self._attached("override")
-        engine.settle()
         runner = engine.runner(loop)
         runner.override(values)
         self.trace.append(Event(engine.plant.tick, f"loop {loop!r} overridden by hand: {runner.delivered}"))

@@ -31,7 +31,7 @@ from homeostat.runner import Runner
 from homeostat.sensing import Senses
 from homeostat.state import VERSION
 from homeostat.steered import STEERED
-from homeostat.step import found_inf, has_closure, is_initialising, uncompiled, with_closure
+from homeostat.step import found_inf, has_closure, is_initialising, on_error, uncompiled
 from homeostat.trace import Event, Trace, Vitals
 from homeostat.transient import Transients
 from homeostat.uneven import refuse_half_joined
@@ -58,7 +58,6 @@ class Engine:
         answering: carries out what guards ask for, and remembers what there is to go back to.
         left_out: why optional loops and guards are absent.
         joined: whether the ranks may have unequal numbers of steps (`Uneven`).
-        unsettled: whether a step is under way, or one that raised has left something in place.
 
     Raises:
         AttachError: a loop does not fit; nothing is left in the plant then.
@@ -78,7 +77,7 @@ class Engine:
         protection: Protection = NOTHING,
     ) -> None:
         self.plant = plant
-        self.group, self.joined, self.unsettled = group, False, False
+        self.group, self.joined = group, False
         agreement = None if group is None else Agreement(group, self.knobs)
         self._senses = Senses(plant, group, latency, agreement)
         self._monitoring = Monitoring(plant, latency, report_every, trace)
@@ -108,8 +107,9 @@ class Engine:
         for optimizer in plant.optimizers:
             self._handles.append(optimizer.register_step_pre_hook(uncompiled(self._before_step)))
             self._handles.append(optimizer.register_step_post_hook(uncompiled(self._after_step)))
+            self._undo.append(on_error(optimizer, self._give_up))
             STEERED.add(optimizer)
-        self._undo = leave_dials_alone(plant.model)
+        self._undo += leave_dials_alone(plant.model)
         self._agenda.arm()
 
     def close(self, *, keep: bool) -> None:
@@ -141,12 +141,6 @@ class Engine:
                 return runner
         msg = f"A loop must be one of {', '.join(r.name for r in self.runners)}; got {name!r}. Use a name of `knobs`."
         raise HomeostatError(msg)
-
-    def settle(self) -> None:
-        """Undo what a step that raised has left in place; a closure under way is not disturbed."""
-        self._transients.settle()
-        self._withheld.give_back()
-        self.unsettled = self._transients.open
 
     def go_back(self, state: Mapping[str, Any]) -> None:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
@@ -220,22 +214,17 @@ class Engine:
         answering = Answering(protection.ladder, self.plant, snapshots, self, self._trace, skips=skips, advise=advise)
         return Guarding(self.plant, self._senses, answering, exact=exact), answering
 
-    def _before_step(
-        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        # What is open here belongs to a step that raised.
-        if self.unsettled:
-            self._transients.end()
-            self._withheld.give_back()
-            self.unsettled = False
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._transients.open or self._withheld.open:
+            self._give_up()
         if is_initialising(optimizer):
-            return None
+            return
         clocks = optimizer is self.plant.optimizers[0]
         if getattr(optimizer, "found_inf", None) is not None and found_inf(optimizer):
             if clocks:
                 self.plant.metrics.discard()
                 self._agenda.arm()
-            return None
+            return
         self.plant.begin(optimizer)
         closure = (len(args) > 1 or bool(kwargs)) and has_closure(args, kwargs)
         if clocks:
@@ -245,27 +234,24 @@ class Engine:
             if not closure and not self._sense_and_decide():
                 self._withhold(optimizer)
                 self._agenda.arm()
-                return None
+                return
             if self._busy:
                 self._senses.before_step()
         elif self.answering.skips(optimizer):
             self._withhold(optimizer)
-            return None
-        self.unsettled = True
+            return
         self._transients.begin()
-        return with_closure(args, kwargs, self._transients.guard) if closure else None
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
         if self._withheld.open:
-            self.settle()
+            self._withheld.give_back()
             return
         clocks = optimizer is self.plant.optimizers[0]
         if clocks and self._busy and self._transients.open:
             self._senses.after_update()
         if not self._transients.end():
             return
-        self.unsettled = False
         if clocks:
             if self._late and not self._sense_and_decide():
                 return
@@ -273,6 +259,11 @@ class Engine:
                 self._senses.after_step()
             self._end_tick()
         self.answering.after_step(optimizer)
+
+    def _give_up(self) -> None:
+        """Undo what a step that raised has left in place."""
+        self._transients.end()
+        self._withheld.give_back()
 
     def _end_tick(self) -> None:
         self.plant.tick += 1
@@ -286,7 +277,6 @@ class Engine:
 
     def _withhold(self, optimizer: Optimizer) -> None:
         """Keep an optimizer from taking the step under way, which its post-hook then does not count."""
-        self.unsettled = True
         self._withheld.take(optimizer)
         self.plant.end()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from types import MethodType
 from typing import Any
 
 import torch
@@ -13,15 +15,6 @@ from torch.optim import Optimizer
 def has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether the step computes loss and gradients itself; `args` begin with the optimizer."""
     return any(arg is not None for arg in args[1:]) or kwargs.get("closure") is not None
-
-
-def with_closure(
-    args: tuple[Any, ...], kwargs: dict[str, Any], wrap: Callable[[Callable[[], Any]], Callable[[], Any]]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return a step's arguments with the closure among them wrapped by `wrap`."""
-    wrapped = [wrap(arg) if callable(arg) else arg for arg in args[1:]]
-    named = {key: wrap(arg) if key == "closure" and callable(arg) else arg for key, arg in kwargs.items()}
-    return (args[0], *wrapped), named
 
 
 def is_initialising(optimizer: Optimizer) -> bool:
@@ -43,6 +36,36 @@ def found_inf(optimizer: Optimizer) -> bool:
     """Whether `GradScaler` found this step's gradients not finite and the (fused) optimizer will skip it."""
     found: Tensor | None = getattr(optimizer, "found_inf", None)
     return found is not None and bool(found.item())
+
+
+def on_error(optimizer: Optimizer, settle: Callable[[], None]) -> Callable[[], None]:
+    """Call `settle` as soon as a step of `optimizer` raises, of which its hooks do not hear; returns what ends that."""
+    before, inner = vars(optimizer).get("step"), optimizer.step
+    # A scheduler has put a plain function in place of the method, and a later one expects a method if there is none.
+    function = getattr(inner, "__func__", inner)
+    told = [settle]
+
+    @wraps(function)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            for hear in told:
+                hear()
+            raise
+
+    ours = step if function is inner else MethodType(step, optimizer)
+
+    def end() -> None:
+        told.clear()
+        # What has been put around it since stays, and this in it.
+        if vars(optimizer).get("step") is ours:
+            del optimizer.step
+            if before is not None:
+                optimizer.step = before  # type: ignore[method-assign]
+
+    optimizer.step = ours  # type: ignore[method-assign]
+    return end
 
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:

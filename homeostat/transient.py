@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,6 @@ class Transients:
             if type(actuator).after_step is not Actuator.after_step
         ]
         self.open = False
-        self._in_closure = False
 
     def begin(self) -> None:
         """Put them in place for the step that the plant has begun."""
@@ -44,7 +43,7 @@ class Transients:
         """Undo or complete what they did; False where no step was under way, or it was ended already."""
         if not self.open:
             return False
-        self.open = self._in_closure = False
+        self.open = False
         pending = iter(self._after)
         try:
             for after in pending:
@@ -55,23 +54,3 @@ class Transients:
         finally:
             self._plant.end()
         return True
-
-    def settle(self) -> None:
-        """Undo what a step that raised has left in place; a closure under way is not disturbed."""
-        if not self._in_closure:
-            self.end()
-
-    def guard(self, closure: Callable[[], Any]) -> Callable[[], Any]:
-        """Return `closure` such that the step ends at once if it raises: nobody else would hear of it."""
-
-        def guarded() -> Any:
-            self._in_closure = True
-            try:
-                value = closure()
-            except BaseException:
-                self.end()
-                raise
-            self._in_closure = False
-            return value
-
-        return guarded

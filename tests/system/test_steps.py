@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import Any
 
@@ -55,28 +56,46 @@ def backward(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def test_a_step_that_raises_leaves_the_rate_as_it_was():
+@pytest.mark.parametrize("scheduled", ["before attach", "after attach"])
+def test_a_step_that_raises_leaves_the_rate_as_it_was_at_once(scheduled):
     model, x = problem()
     optimizer = Fragile(model.parameters(), lr=0.1)
+    scheduler = ExponentialLR(optimizer, 0.5) if scheduled == "before attach" else None
+    before = optimizer.step
     homeostat = Homeostat(TWICE).attach(model, optimizer)
+    scheduler = scheduler or ExponentialLR(optimizer, 0.5)
     backward(model, x)
-    for fails in (True, True, True, False):
-        homeostat.observe(loss=1.0)
-        assert optimizer.param_groups[0]["lr"] == 0.1
+    rate = 0.1
+    for fails in (False, True, True, True, False):
+        if homeostat.tick == 0:
+            homeostat.observe(loss=1.0)
         optimizer.fails = fails
         if fails:
             with pytest.raises(RuntimeError, match="out of memory"):
                 optimizer.step()
         else:
             optimizer.step()
-        assert optimizer.seen == pytest.approx(0.1 * 2.718281828)
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    assert homeostat.tick == 1
-    optimizer.fails = True
-    with pytest.raises(RuntimeError):
-        optimizer.step()
+        assert optimizer.seen == pytest.approx(rate * 2.718281828)
+        assert optimizer.param_groups[0]["lr"] == rate
+        # What the scheduler derives from the rate it finds is right too.
+        scheduler.step()
+        rate *= 0.5
+    assert homeostat.tick == 2
     homeostat.detach()
-    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["lr"] == rate
+    assert scheduled == "after attach" or optimizer.step == before
+    optimizer.fails = False
+    optimizer.step()
+    assert optimizer.seen == rate
+
+
+def test_attach_and_detach_leave_the_optimizers_own_step():
+    model, _ = problem()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    homeostat = Homeostat(TWICE).attach(model, optimizer)
+    assert inspect.signature(optimizer.step) == inspect.signature(SGD(model.parameters(), lr=0.1).step)
+    homeostat.detach()
+    assert "step" not in vars(optimizer)
 
 
 @pytest.mark.parametrize("how", ["keyword", "position"])
