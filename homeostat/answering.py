@@ -38,6 +38,9 @@ class Guarded(Protocol):
     def depart(self, state: Mapping[str, Any]) -> None:
         """Put the knobs where they were in `state`, and let laws and guards go on from there."""
 
+    def retry(self) -> None:
+        """Forget what was heard in the tick under way: its step is not taken, and the next is of the same tick."""
+
 
 class Found(NamedTuple):
     """A fault, who found it in which reading, and whether the step under way can still be kept from it."""
@@ -245,7 +248,7 @@ class Answering:
     def _skip(self) -> None:
         self._lost += 1
         self._to_skip = {id(optimizer) for optimizer in self._plant.optimizers[1:]}
-        self._plant.metrics.discard()
+        self._controller.retry()
 
     def _cut(self, share: float) -> None:
         with torch.no_grad():

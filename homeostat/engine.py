@@ -23,6 +23,7 @@ from homeostat.guards.ladder import MILD
 from homeostat.guards.protection import NOTHING, Protection
 from homeostat.guards.snapshot import Snapshots
 from homeostat.guards.withheld import Withheld
+from homeostat.hearing import Hearing
 from homeostat.loop import CoupledLoop
 from homeostat.monitoring import Monitoring
 from homeostat.plant import Plant
@@ -88,6 +89,7 @@ class Engine:
         exact = group is None and latency == 0
         self._guards, self.answering = self._protect(protection, exact=exact, advise=advise)
         self._late, self._busy, self._withheld = False, True, Withheld()
+        self._hearing = Hearing(plant, self._senses, self._guards)
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
         self._transients = Transients(plant, ())
@@ -146,8 +148,13 @@ class Engine:
         """Decide as when `state` was returned, whatever has happened since; the weights are put back already."""
         self.load_state_dict(state, "checkpoint", back=True)
 
+    def retry(self) -> None:
+        """Forget what was heard in the tick under way: its step is not taken, and the next is of the same tick."""
+        self._hearing.take_back()
+
     def depart(self, state: Mapping[str, Any]) -> None:
         """Put the knobs where they were in `state`, and let laws and guards go on from there."""
+        self._hearing.keep()
         for runner in self.runners:
             runner.depart(tuple(state["loops"][runner.name]["delivered"]))
         if self._guards is not None:
@@ -185,6 +192,7 @@ class Engine:
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence, *, back: bool = False) -> None:
         """Continue from `state_dict`; `back` within the same run."""
         self._transients.end()
+        self._hearing.keep()
         if precedence == "checkpoint":
             here, saved = {runner.name for runner in self.runners}, set(state["loops"])
             if here != saved:
@@ -287,18 +295,21 @@ class Engine:
             return False
         records = plant.tick >= self._agenda.record_at or plant.metrics.heard_of_more
         if records:
-            for text in self._monitoring.close_tick():
-                self.warn(text)
+            self._monitoring.take_up()
+        arrived: dict[int, float] | None = None
+        if self._busy:
+            refuse_half_joined(plant.model, joined=self.joined)
+            arrived = self._hearing.hear(silent=silent, late=self._late)
+            if arrived is None:
+                return False
         else:
             plant.metrics.commit()
+        for text in self._monitoring.record() if records else ():
+            self.warn(text)
         if records or self._busy:
             self._contain()
-        if not self._busy:
+        if arrived is None:
             return True
-        refuse_half_joined(plant.model, joined=self.joined)
-        arrived = self._senses.exchange(silent=silent)
-        if arrived and not guards.hear(arrived, late=self._late):
-            return False
         with torch.no_grad():
             for runner, inputs in self._assembly.inputs:
                 self._run(runner, {i: arrived[index] for i, index in enumerate(inputs) if index in arrived})

@@ -90,6 +90,10 @@ class Guarding:
         self._rearm()
         return self._answer(found)
 
+    def hears_in_time(self, *, late: bool) -> bool:
+        """Whether a reading that arrives may keep the step under way from being taken."""
+        return self._exact and not late and bool(self._by_sensor)
+
     def hear(self, arrived: Mapping[int, float], *, late: bool) -> bool:
         """Judge readings that have arrived, by sensor; False where the step is not to be taken."""
         found: list[Found] = []

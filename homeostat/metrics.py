@@ -88,6 +88,15 @@ class Metrics:
         for slot in self._slots.values():
             slot.calls = 0
 
+    def kept(self) -> list[tuple[_Slot, _Slot]]:
+        """Return what `put_back` needs to make everything what it is now."""
+        return [(slot, slot.copy()) for slot in self._slots.values()]
+
+    def put_back(self, kept: list[tuple[_Slot, _Slot]]) -> None:
+        """Make everything what it was."""
+        for slot, then in kept:
+            vars(slot).update(vars(then))
+
     def forget(self) -> None:
         """Begin every interval anew: the weights of which the values were have been put away."""
         for slot in self._slots.values():
@@ -172,6 +181,12 @@ class _Slot:
         self.sums.append(0.0)
         self.counts.append(0)
         return len(self.counts) - 1
+
+    def copy(self) -> _Slot:
+        slot = _Slot()
+        slot.pending, slot.calls = self.pending, self.calls
+        slot.sums, slot.counts, slot.peaks = list(self.sums), list(self.counts), list(self.peaks)
+        return slot
 
     def forget(self) -> None:
         self.calls = 0

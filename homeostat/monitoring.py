@@ -47,12 +47,13 @@ class Monitoring:
         """The next tick at which there is something to record."""
         return self._senses.wake
 
-    def close_tick(self) -> list[str]:
-        """Close the tick for the observed metrics and record what is due; says which are missing."""
+    def take_up(self) -> None:
+        """Take up metrics that are new, before the tick is closed, so that the first value of none is lost."""
         if self._plant.metrics.heard_of_more:
-            # Before the tick is closed, so that a metric's first value is not lost.
             self._take_up(self._plant.metrics.names)
-        self._plant.metrics.commit()
+
+    def record(self) -> list[str]:
+        """Record what is due of the observed metrics, after the tick was closed; says which are missing."""
         observed = self._senses.exchange()
         for name, index in self._sensors.items():
             if index in observed:

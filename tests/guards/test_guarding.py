@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from homeostat import AttachError, Homeostat, HomeostatError, HomeostatWarning
+from homeostat import AttachError, Homeostat, HomeostatError, HomeostatWarning, Loop
+from homeostat.actuators import Dropout
 from homeostat.errors import GuardAbort
 from homeostat.guards import Guard, Ladder, SnapshotPolicy
 from homeostat.guards.detectors import NonFinite, Spike
+from homeostat.laws import Affine
 from homeostat.observers import GradientNorm, Loss, RunningVariance, UpdateRatio
 from tests.guards.runs import (
     GUARDS,
@@ -77,6 +79,22 @@ def test_a_step_with_a_broken_batch_is_not_taken_and_nothing_else_changes():
     assert struck.told() == [(20, "skip", None)]
     assert same(struck.state(), Without().run(20).state())
     assert struck.homeostat.tick == STEPS - 1
+
+
+@pytest.mark.parametrize("position", [20, 21, 24])
+def test_a_step_that_a_gradient_tells_of_is_skipped_as_one_that_the_loss_tells_of(position):
+    def struck(observer):
+        loops = [*moving_loops(), Loop(Loss(), Affine(gain=0.1), Dropout(low=0.0, high=0.5), every=5)]
+        run = Victim().attach([Guard(observer, NonFinite(), every=1)], loops=loops).run(broken_batch(position))
+        assert run.told() == [(position, "skip", None)]
+        trace = run.homeostat.trace
+        told = [trace.metric("loss"), *(trace.loop(name) for name in ("learning_rate", "clip_norm", "dropout"))]
+        return run.state(), [(name, column.tolist()) for columns in told for name, column in columns.items()]
+
+    by_loss, by_gradient = struck(Loss()), struck(GradientNorm())
+    assert same(by_loss[0], by_gradient[0])
+    assert by_loss[1] == by_gradient[1]
+    assert not any("nan" in str(column) for _, column in by_gradient[1])
 
 
 def test_where_the_data_cannot_go_back_the_run_goes_on_from_weights_that_were_good():
