@@ -1,4 +1,4 @@
-r"""What Cockpit's economy tier costs, at every step, and `steady` beside it, on the model that Cockpit can watch.
+r"""What Cockpit's economy tier costs, at every step, beside `steady` and the usual means, on the model it can watch.
 
 It needs torch's individual gradients (BackPACK), and with these an environment of its own, in which torchvision is left
 out, since it would take another build of torch:
@@ -10,9 +10,10 @@ out, since it would take another build of torch:
     cockpit/bin/python -m benchmarks.overhead_cockpit
 
 BackPACK has no individual gradients for batch normalisation in training, nor for attention, nor for modules of one's
-own: of the models of `benchmarks/overhead.py` the MLP is left. The step is timed bare, under Cockpit and under `steady`
-in the same process, by turns of `CHUNKS` steps, in the process's own time on one thread. `steady` is timed when it has
-settled, after `FIRST` steps; Cockpit, whose every step is as dear as many, costs the same from the start.
+own: of the models of `benchmarks/overhead.py` the MLP is left. The step is timed bare, under Cockpit, under `steady`
+and under what others do to the gradients, in the same process, by turns of `CHUNKS` steps, in the process's own time on
+one thread. `steady` is timed when it has settled, after `FIRST` steps; Cockpit, whose every step is as dear as many,
+costs the same from the start.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from benchmarks.overhead import HOOKS, steady
 from benchmarks.overhead_models import mlp
 from homeostat import Homeostat
 
 FIRST = 600
-CHUNKS = {"bare": 100, "economy": 4, "steady": 100}
+CHUNKS = {"bare": 100, "economy": 4, "steady": 100, **dict.fromkeys(HOOKS, 100)}
 
 
 class Run:
@@ -54,7 +56,8 @@ class Run:
         self.optimizer = AdamW(self.workload.model.parameters(), lr=1e-3)
         self.homeostat: Homeostat | None = None
         if contender == "steady":
-            self.homeostat = Homeostat.from_recipe("steady").attach(self.workload.model, self.optimizer)
+            self.homeostat = steady().attach(self.workload.model, self.optimizer)
+        self.before = HOOKS[contender]() if contender in HOOKS else None
 
     def time(self, steps: int) -> float:
         """Train; returns the seconds it took."""
@@ -65,6 +68,8 @@ class Run:
                 self._backward()
             else:
                 self._watched_backward()
+            if self.before is not None:
+                self.before(self.workload.model.parameters())
             self.optimizer.step()
             self.step += 1
         return time.process_time() - start
@@ -106,11 +111,13 @@ def main() -> None:
     bare = statistics.median(times["bare"])
     ratios = {
         name: statistics.median(mine / b for mine, b in zip(times[name], times["bare"], strict=True))
-        for name in ("economy", "steady")
+        for name in CHUNKS
+        if name != "bare"
     }
+    others = ", ".join(f"{name} {100 * (ratio - 1):+.1f} %" for name, ratio in ratios.items() if name != "economy")
     print(
         f"MLP, bare step {1000 * bare:.2f} ms; Cockpit's economy tier at every step: {ratios['economy']:.1f} times "
-        f"that; steady: {100 * (ratios['steady'] - 1):+.1f} %"
+        f"that; {others}"
     )
     found = {"torch": torch.__version__, "model": "mlp", "ratios": ratios, "times_s": times}
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
