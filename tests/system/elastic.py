@@ -1,8 +1,13 @@
-"""What `torchrun` starts in `test_elastic`: a run that saves every step; one rank is killed in its first life."""
+"""`torchrun` for `test_elastic`: a run that saves every step; one rank is killed in its first life.
+
+`python elastic.py FOLDER COUNT ...` does it once for each number of ranks. What `torchrun` starts are copies of a
+process that has imported everything, which takes seconds.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # DDP imports it, which takes seconds in every rank
 from torch import distributed as dist
+from torch.distributed import run
+from torch.distributed.launcher.api import elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
@@ -62,7 +70,8 @@ def train(folder: Path, life: int, killed_at: int | None = None) -> dict[str, An
     return {"first": ticks[0], "state": state, "weights": weights}
 
 
-def main(folder: Path) -> None:
+def rank(folder: Path) -> None:
+    """Be a rank in one of its lives."""
     dist.init_process_group("gloo")
     life = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     seen = {"life": life, "restarted": train(folder, life, None if life else KILLED_AT), "whole": train(folder, 0)}
@@ -70,5 +79,16 @@ def main(folder: Path) -> None:
     dist.destroy_process_group()
 
 
+def main(folder: Path, count: int) -> None:
+    """Do what `torchrun` does with its command line, but have the ranks started as copies."""
+    folder.mkdir()
+    command = ["--nproc-per-node", str(count), "--max-restarts", "1", "--monitor-interval", "0.1"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--start-method", "forkserver", __file__]
+    config, _, _ = run.config_from_args(run.parse_args(command))
+    elastic_launch(config, rank)(folder)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    multiprocessing.set_forkserver_preload(["tests.system.elastic"])
+    for number in sys.argv[2:]:
+        main(Path(sys.argv[1]) / number, int(number))

@@ -15,15 +15,18 @@ from tests.system.elastic import KILLED_AT, STEPS
 WORKER = Path(__file__).with_name("elastic.py")
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path, count: int) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--max-restarts", "1"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--monitor-interval", "0.1"]
+COUNTS = (2, 4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the ranks of every job left; one start of the launcher serves them all."""
+    folder = tmp_path_factory.mktemp("elastic")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORKER.parents[2])}
     # The launcher's own store still holds the addresses of the ranks' first life, where gloo looks for the others.
     environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     done = subprocess.run(
-        [*command, str(WORKER), str(tmp_path)],
+        [sys.executable, str(WORKER), str(folder), *map(str, COUNTS)],
         env=environment,
         capture_output=True,
         text=True,
@@ -31,7 +34,12 @@ def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr[-8000:]
-    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(count)]
+    return folder
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_job_with_a_killed_rank_goes_on_from_its_checkpoint_bit_for_bit(folder: Path, count: int) -> None:
+    ranks = [json.loads((folder / str(count) / f"{rank}.json").read_text()) for rank in range(count)]
     for rank in ranks:
         restarted, whole = rank["restarted"], rank["whole"]
         assert rank["life"] == 1
