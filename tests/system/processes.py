@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 - DDP imports it, which takes seconds in every rank
 from torch import distributed as dist
 
 
