@@ -225,16 +225,20 @@ class Whole(Training):
         }
 
 
-def train(run: Whole, *, snapshot: bool = False, told: Callable[[int], None] = lambda _: None) -> None:
-    """Train to the end, from wherever an earlier life has come to; leaves what it ends with in the folder."""
+def train(run: Whole, *, snapshot: bool = False, told: Callable[[int], None] | None = None) -> None:
+    """Train to the end, from wherever an earlier life has come to; leaves what it ends with in the folder.
+
+    Only a run that is to be killed, one that is told of, saves its steps: half of what a step takes.
+    """
     torch.set_num_threads(1)
     homeostat = run.begin()
     if (run.folder / "state.pt").exists():
         run.resume(snapshot=snapshot)
     begun = (homeostat.tick, run.moment)
     for moment in run:
-        run.save()
-        told(moment)
+        if told is not None:
+            run.save()
+            told(moment)
     end = {**run.seen(), "begun": begun}
     homeostat.detach()
     torch.save(end, run.folder / "end.pt")
@@ -253,7 +257,7 @@ def live(run: Callable[[], Whole], *, snapshot: bool, last: int | None = None) -
     child = os.fork()
     if child == 0:
         try:
-            train(run(), snapshot=snapshot, told=told)
+            train(run(), snapshot=snapshot, told=None if last is None else told)
         # Whatever ends the child ends it here: it must not go on as its parent.
         except BaseException:  # noqa: BLE001
             traceback.print_exc()
