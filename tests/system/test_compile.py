@@ -80,14 +80,14 @@ def test_a_compiled_model_reads_the_dial_it_was_moved_to():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("kind", [SGD, AdamW])
-def test_a_compiled_optimizer_step_ticks_and_a_moving_rate_compiles_nothing(kind):
+@pytest.mark.parametrize(("kind", "foreach"), [(SGD, True), (AdamW, False)])
+def test_a_compiled_optimizer_step_ticks_and_a_moving_rate_compiles_nothing(kind, foreach):
     def train(controlled: bool) -> tuple[list[int], int, list[float]]:
         torch._dynamo.reset()
         counters.clear()
         torch.manual_seed(0)
         model, counter = Net(), CompileCounter()
-        optimizer = kind(model.parameters(), lr=torch.tensor(0.1), foreach=False)
+        optimizer = kind(model.parameters(), lr=torch.tensor(0.1), foreach=foreach)
         loops = [Loop(Loss(), rising(-1.0, 1.0), LearningRate(low=0.1, high=10), every=1)]
         homeostat = Homeostat(loops).attach(model, optimizer) if controlled else None
         step, compiled, rates = torch.compile(optimizer.step, backend=counter), [], []
