@@ -166,7 +166,7 @@ def test_a_knob_that_one_rank_alone_moved_is_told_on_all(ranks):
     for rank in ranks:
         said = rank["diverging"]["said"]
         assert said.startswith("All ranks must have their knobs at the same values; got loop 'dial' at (")
-        assert "but (5.0,) on rank 1." in said or "on rank 0" in said
+        assert "but (5.0,) on rank 1." in said
         assert "learning_rate" not in said
 
 
