@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,14 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from homeostat.closing import run_all
-from homeostat.engine import Engine, Precedence
+from homeostat.engine import Engine
 from homeostat.errors import AttachError, HomeostatError
 from homeostat.guards import Guard, Ladder, SnapshotPolicy, Stateful
 from homeostat.guards.protection import Protection
 from homeostat.loop import AnyLoop, refuse_shared_actuators
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
+from homeostat.resuming import Precedence
 from homeostat.state import upgraded
 from homeostat.steered import Waiting, refuse_unsteerable, strangers
 from homeostat.trace import Event, Sink, Trace, Vitals
@@ -271,14 +272,14 @@ class Homeostat(Uneven):
                 tick only and lets the laws start anew from the knobs as they are now.
 
         Raises:
-            StateError: the state is of another version, or of other loops; nothing is changed then.
+            StateError: the state is not whole, of another version or of other loops, or was saved with parameter groups
+                that have not been added again; nothing is changed then.
             ValueError: `precedence` is neither.
         """
         engine = self._attached("load_state_dict")
-        if precedence not in get_args(Precedence):
-            msg = f"precedence must be 'checkpoint' or 'recipe'; got {precedence!r}. Choose what wins."
-            raise ValueError(msg)
-        engine.load_state_dict(upgraded(state), precedence)
+        state = upgraded(state)
+        engine.check(state, precedence)
+        engine.load_state_dict(state, precedence)
         self._waiting = Waiting(engine.plant, engine.warn)
         for sink in self.trace.sinks:
             sink.open(self._describe())

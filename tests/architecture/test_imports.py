@@ -43,6 +43,7 @@ LEVELS = (
     ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping", "homeostat.bounds"),
     ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
     ("homeostat.assembly", "homeostat.guarding", "homeostat.agenda"),
+    ("homeostat.resuming",),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
     ("homeostat.recipes",),
