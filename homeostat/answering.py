@@ -137,17 +137,20 @@ class Answering:
         self._climbed = from_data(LadderState(), state["climbed"])
         self._lost, self._alarmed = state["lost"], dict(state["alarmed"])
 
-    def resume(self) -> Restored | None:
+    def resume(self, check: Callable[[Mapping[str, Any]], object]) -> Restored | None:
         """Make the run what it was at the newest whole snapshot on disk; None where there is none.
+
+        Args:
+            check: refuses the controller's own state, by raising, before anything is changed.
 
         Raises:
             HomeostatError: no snapshots are written to disk.
-            StateError: the snapshot is of another run.
+            StateError: the snapshot is of another run; nothing is changed then.
         """
         if self._snapshots is None:
             msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
             raise HomeostatError(msg)
-        return self._snapshots.resume()
+        return self._snapshots.resume(check)
 
     def close(self) -> None:
         """Wait until the snapshots are on disk."""

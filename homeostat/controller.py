@@ -22,6 +22,7 @@ from homeostat.loop import AnyLoop, refuse_shared_actuators
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
 from homeostat.resuming import Precedence
+from homeostat.riding import ride
 from homeostat.state import upgraded
 from homeostat.steered import Waiting, refuse_unsteerable, strangers
 from homeostat.trace import Event, Sink, Trace, Vitals
@@ -186,7 +187,7 @@ class Homeostat(Uneven):
         )
         self._open_sinks()
         if self._in_optimizer:
-            self._handles = self._ride(optimizer)
+            self._handles = ride(optimizer, self.state_dict, self.load_state_dict)
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
         for text in strangers(model, plant.optimizers):
@@ -285,19 +286,23 @@ class Homeostat(Uneven):
             sink.open(self._describe())
         self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))
 
-    def resume(self) -> bool:
+    def resume(self, *, precedence: Precedence = "checkpoint") -> bool:
         """Go on from the newest whole snapshot on disk; False where there is none. Call it after `attach`.
 
         Weights, optimizers, what `attach` was told to restore, random generators and this controller are then what
-        they were at the end of that step.
+        they were at the end of that step; with precedence "recipe" this controller takes over the tick only.
+
+        Args:
+            precedence: as in `load_state_dict`.
 
         Raises:
             HomeostatError: not attached, or no snapshots are written (`SnapshotPolicy.directory`).
-            StateError: the snapshot is of another model, of other optimizers or loops.
+            StateError: the snapshot is of another model, of other optimizers or loops; nothing is changed then.
         """
-        restored = self._attached("resume").answering.resume()
+        engine = self._attached("resume")
+        restored = engine.answering.resume(lambda state: engine.check(upgraded(state), precedence))
         if restored is not None:
-            self.load_state_dict(restored.extra)
+            self.load_state_dict(restored.extra, precedence=precedence)
         return restored is not None
 
     def _open_sinks(self) -> None:
@@ -310,20 +315,6 @@ class Homeostat(Uneven):
             engine, self._engine = self._attached("attach"), None
             run_all([partial(engine.close, keep=False), *(sink.close for sink in opened)])
             raise
-
-    def _ride(self, optimizer: Optimizer) -> list[RemovableHandle]:
-        def save(_: Optimizer, state: dict[str, Any]) -> None:
-            state["homeostat"] = self.state_dict()
-
-        def load(_: Optimizer, state: dict[str, Any]) -> None:
-            # A checkpoint of a run without a controller is loaded as it is.
-            if "homeostat" in state:
-                self.load_state_dict(state.pop("homeostat"))
-
-        return [
-            optimizer.register_state_dict_post_hook(save),
-            optimizer.register_load_state_dict_pre_hook(load),
-        ]
 
     def _attached(self, what: str) -> Engine:
         if self._engine is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -219,11 +219,15 @@ class Snapshots:
             self._written = snapshot.tick
         return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]))
 
-    def resume(self) -> Restored | None:
+    def resume(self, check: Callable[[Mapping[str, Any]], object] = lambda _: None) -> Restored | None:
         """Make the run what it was at the newest whole snapshot on disk, all of it; None where there is none.
 
+        Args:
+            check: refuses the controller's own state, by raising, before anything is changed.
+
         Raises:
-            StateError: the snapshot is of another model, of other optimizers, or of another number of ranks.
+            StateError: the snapshot is of another model, of other optimizers, or of another number of ranks; nothing is
+                changed then.
         """
         if self._files is None:
             msg = "A run must write snapshots to resume from one; got no directory. Give SnapshotPolicy a directory."
@@ -231,6 +235,7 @@ class Snapshots:
         found = self._files.newest(self._group)
         if found is None:
             return None
+        check(found.skeleton["extra"])
         self._content.put_back(found.skeleton, found.tensors, replay=True)
         self.doubt()
         self._trusted.clear()

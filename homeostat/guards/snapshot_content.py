@@ -13,7 +13,13 @@ from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
 from homeostat.errors import AttachError, StateError
-from homeostat.guards.optimizer_tree import optimizer_back, optimizer_groups, optimizer_state, parameters_of
+from homeostat.guards.optimizer_tree import (
+    optimizer_back,
+    optimizer_groups,
+    optimizer_state,
+    parameters_of,
+    refuse_fewer_groups,
+)
 from homeostat.guards.random_state import random_state, restore_random_state
 from homeostat.guards.tensor_tree import PutBack, Stored, TakeApart, rebuilt, take_apart
 from homeostat.nn import Dial
@@ -198,6 +204,8 @@ class Content:
                     f"{len(skeleton[what])}. Attach the same ones, in the same order."
                 )
                 raise StateError(msg)
+        for optimizer, tree in zip(self._plant.optimizers, skeleton["optimizers"], strict=True):
+            refuse_fewer_groups(optimizer, tree)
 
     def _restore_others(self, skeleton: Mapping[str, Any], storage: list[Tensor], replay: bool) -> None:
         for found, saved in zip(self._restores, skeleton["restores"], strict=True):

@@ -32,6 +32,7 @@ LEVELS = (
         "homeostat.agreement",
         "homeostat.norms",
         "homeostat.replicas",
+        "homeostat.riding",
         "homeostat.steered",
         "homeostat.step",
         "homeostat.uneven",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from homeostat import CoupledLoop, HomeostatError, Loop
+from homeostat import CoupledLoop, HomeostatError, Loop, StateError
 from homeostat import nn as homeostat_nn
 from homeostat.actuators import AttentionWindow, Dial, LearningRate, RotaryBase
 from homeostat.laws import PID, MatrixPI, Schedule
@@ -180,6 +180,21 @@ def test_the_state_rides_in_the_optimizers_own(tmp_path):
     assert resumed.state_dict() == homeostat.state_dict()
     homeostat.detach()
     assert "homeostat" not in first.optimizer.state_dict()
+
+
+def test_a_riding_state_that_does_not_fit_is_refused_with_a_way_round_it():
+    first, second = Training(), Training()
+    first.attach(every_loop(), in_optimizer=True)
+    saved = first.run(7).optimizer.state_dict()
+    resumed = second.attach([steered()], in_optimizer=True)
+    before = second.optimizer.state_dict()
+    with pytest.raises(StateError, match="take 'homeostat' out of that before loading it"):
+        second.optimizer.load_state_dict(saved)
+    assert second.optimizer.state_dict() == before
+    riding = saved.pop("homeostat")
+    second.optimizer.load_state_dict(saved)
+    resumed.load_state_dict(riding, precedence="recipe")
+    assert resumed.tick == 7
 
 
 def test_a_failed_attach_leaves_no_state_riding():
