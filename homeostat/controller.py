@@ -269,8 +269,8 @@ class Homeostat(Uneven):
 
         Args:
             state: from `state_dict`.
-            precedence: "checkpoint" continues laws, readings and knobs where they were; "recipe" takes over the
-                tick only and lets the laws start anew from the knobs as they are now.
+            precedence: "checkpoint" continues laws, readings and, unless it only advises, knobs where they were;
+                "recipe" takes over the tick only and lets the laws start anew from the knobs as they are now.
 
         Raises:
             StateError: the state is not whole, of another version or of other loops, or was saved with parameter groups

@@ -199,7 +199,12 @@ class Runner:
         from_data(self.loop.law.init(), state["law_state"])
 
     def load_state_dict(self, state: Mapping[str, Any], *, back: bool = False) -> None:
-        """Continue from `state_dict`, knobs included; `back` in a run, a hand on them stays, and holds what it held."""
+        """Continue from `state_dict`, knobs included if this moves any.
+
+        Args:
+            state: as it was.
+            back: in a run; then a hand on the knobs stays, and holds what it held.
+        """
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
@@ -212,7 +217,8 @@ class Runner:
         self.pace.load(state["pace"])
         self._damping.load(state["damping"])
         delivered = self.delivered if back and held else tuple(state["delivered"])
-        self.delivered = self.write(delivered) if back or self._positions else self.read()
+        writes = self._hand != "nobody" and (back or self._positions is not None)
+        self.delivered = self.write(delivered) if writes else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:
                 actuator.load(self._plant, memory, saved)

@@ -58,6 +58,22 @@ def test_advice_starts_from_where_the_knob_is_each_time():
     assert admitted == pytest.approx([100 * math.exp(0.1), 100 * math.exp(0.1), 150 * math.exp(0.1)])
 
 
+def test_advice_that_goes_on_from_a_state_of_one_that_acted_writes_nothing():
+    acting, alone, advised = Training(), Training(), Training()
+    state = acting.attach(every_loop()).state_dict
+    acting.run(12)
+    homeostat = advised.attach(every_loop(), advise=True)
+    knobs = homeostat.knobs
+    homeostat.load_state_dict(json.loads(json.dumps(state())))
+    assert homeostat.tick == 12
+    assert homeostat.knobs == knobs
+    advised.run(6)
+    assert same(advised.state(), alone.run(6).state())
+    assert inventory(advised) != inventory(alone)
+    homeostat.detach()
+    assert inventory(advised) == inventory(alone)
+
+
 def test_an_overridden_knob_stays_and_the_loop_goes_on_measuring():
     training = Training()
     homeostat = training.attach([steered()])
