@@ -30,7 +30,7 @@ from homeostat.replicas import leave_dials_alone
 from homeostat.resuming import Precedence, Resuming
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
-from homeostat.steered import STEERED
+from homeostat.steered import STEERED, refuse_hidden_state
 from homeostat.step import found_inf, has_closure, is_initialising, uncompiled, with_closure
 from homeostat.trace import Event, Trace, Vitals
 from homeostat.transient import Transients
@@ -196,6 +196,8 @@ class Engine:
 
     def _protect(self, protection: Protection, *, exact: bool, advise: bool) -> tuple[Guarding, Answering]:
         snapshots = None
+        if protection.snapshots is not None or any(guard.answer == "reset" for guard in protection.guards):
+            refuse_hidden_state(self.plant.optimizers)
         if protection.snapshots is not None:
             snapshots = Snapshots(protection.snapshots, self.plant, protection.restores, group=self.group)
         skips = any(guard.answer in MILD for guard in protection.guards)
