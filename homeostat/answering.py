@@ -79,7 +79,7 @@ class Answering:
         self._lost = 0
         # When each guard last raised an alarm.
         self._alarmed: dict[str, int] = {}
-        self._due: float = math.inf if snapshots is None or advise else 0
+        self._soonest = self._due = math.inf if snapshots is None or advise else 0.0
         # Which optimizer stepped last, and which did in the iteration before.
         self._stepped = self._last = plant.optimizers[-1]
         self._several = len(plant.optimizers) > 1
@@ -151,6 +151,14 @@ class Answering:
             msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
             raise HomeostatError(msg)
         return self._snapshots.resume(check)
+
+    def leave(self) -> None:
+        """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
+        self._statistics.forget()
+        self._to_skip.clear()
+        if self._snapshots is not None:
+            self._snapshots.leave(self._plant.tick)
+            self._due = self._soonest
 
     def close(self) -> None:
         """Wait until the snapshots are on disk."""

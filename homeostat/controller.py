@@ -267,6 +267,9 @@ class Homeostat(Uneven):
     def load_state_dict(self, state: Mapping[str, Any], *, precedence: Precedence = "checkpoint") -> None:
         """Continue a run; call it after `attach`.
 
+        A run under way is left for good: no guard goes back to it, and snapshots of it after the state's tick are
+        removed from the disk.
+
         Args:
             state: from `state_dict`.
             precedence: "checkpoint" continues laws, readings and, unless it only advises, knobs where they were;

@@ -192,6 +192,8 @@ class Engine:
         """Continue from `state_dict`, which has been checked; `back` within the same run."""
         self._transients.end()
         self._resuming.load_state_dict(state, precedence, back=back)
+        if not back:
+            self.answering.leave()
         self._agenda.arm()
 
     def _protect(self, protection: Protection, *, exact: bool, advise: bool) -> tuple[Guarding, Answering]:

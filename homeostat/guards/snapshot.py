@@ -118,6 +118,7 @@ class Snapshots:
         self._trusted: list[_Snapshot] = []
         # Memory of a snapshot that was dropped, for the next.
         self._spare: Room | None = None
+        # The tick of the newest file of this course of the run; below 0 where the next is to be written at once.
         self._written = 0
         # The most memory for all, once it is settled.
         self._most = math.inf if policy.max_bytes is None else policy.max_bytes
@@ -237,10 +238,20 @@ class Snapshots:
             return None
         check(found.skeleton["extra"])
         self._content.put_back(found.skeleton, found.tensors, replay=True)
-        self.doubt()
-        self._trusted.clear()
         self._written = found.tick
         return Restored(found.tick, found.skeleton["extra"])
+
+    def leave(self, tick: int) -> None:
+        """Forget the course of the run so far: it goes on at `tick`, from a state that was loaded from elsewhere.
+
+        What was written of it after that tick is removed, and the first snapshot of the new course is written.
+        """
+        self.doubt()
+        self._trusted.clear()
+        if self._files is not None and self._written != tick:
+            if self._written > tick:
+                self._files.drop_after(tick)
+            self._written = -1
 
     def close(self) -> None:
         """Wait until the disk has what it was given."""
