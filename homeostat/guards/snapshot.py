@@ -35,7 +35,8 @@ class SnapshotPolicy(Part):
             not. "auto" is half of what is free when the first one is taken, as each process's share of it; on the way
             from an accelerator to the host one copy more must find room on the device. None for no limit.
         memory: "host" or "device"; on the host they cost the device one copy more, and no time.
-        directory: where trusted ones are written too, to survive the process; None for nowhere.
+        directory: where trusted ones are written too, to survive the process; None for nowhere. Those of an earlier run
+            that was not resumed are moved to a folder in it, `earlier-1` and so on.
         disk_every: ticks between two that are written.
         disk_keep: files that stay.
     """
@@ -238,7 +239,7 @@ class Snapshots:
             return None
         check(found.skeleton["extra"])
         self._content.put_back(found.skeleton, found.tensors, replay=True)
-        self._written = found.tick
+        self._written, self._files.own = found.tick, True
         return Restored(found.tick, found.skeleton["extra"])
 
     def leave(self, tick: int) -> None:
@@ -265,9 +266,16 @@ class Snapshots:
         self._pending = None
         self._trusted.append(snapshot)
         every = self.policy.disk_every
-        if self._files is not None and snapshot.tick // every > self._written // every:
+        due = snapshot.tick // every > self._written // every
+        if due and self._files is not None and self._claimed(self._files):
             self._written = snapshot.tick
             self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
+
+    def _claimed(self, files: SnapshotFiles) -> bool:
+        """Whether the folder is this run's; before the first file, all ranks put aside what another has left there."""
+        if not files.own:
+            files.own = bool(self._agreed(int(files.set_aside())))
+        return files.own
 
     def _agreed(self, count: int) -> int:
         """Return the least of the ranks' counts: shards of unlike size may leave room for unlike numbers."""
