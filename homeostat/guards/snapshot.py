@@ -62,10 +62,19 @@ class SnapshotPolicy(Part):
 
 
 class Restored(NamedTuple):
-    """Where a run went back to, and what the controller had said of itself then."""
+    """Where a run went back to.
+
+    Attributes:
+        tick: of the snapshot.
+        extra: what the controller had said of itself then.
+        replayed: whether the data went back too, so that the steps since are taken again.
+        told: what somebody should know of it.
+    """
 
     tick: int
     extra: Mapping[str, Any]
+    replayed: bool = True
+    told: str = ""
 
 
 class _Snapshot(NamedTuple):
@@ -93,10 +102,6 @@ class Snapshots:
         restores: what goes back with it: schedulers, scalers, loaders, averaged weights, generators.
         group: the ranks that go back together, None for one process.
 
-    Attributes:
-        replays: whether the data go back too: then random generators and schedules do as well, and the steps after a
-            snapshot are taken again. Else only what the weights depend on goes back.
-
     Raises:
         AttachError: not even two snapshots fit `max_bytes`, or something of `restores` cannot be restored.
     """
@@ -112,7 +117,6 @@ class Snapshots:
         self.policy = policy
         self._plant = plant
         self._content = Content(plant, restores)
-        self.replays = self._content.replays
         self._group = group
         self._copier = Copier(plant.device, on_device=policy.memory == "device")
         self._pending: _Snapshot | None = None
@@ -128,6 +132,11 @@ class Snapshots:
         one = space_for(self._content.taken().tensors)
         if self._most != "auto" and self._room(one) < 2:
             raise AttachError(f"{self._misfit(one)} {self._remedy(one)}")
+
+    @property
+    def replays(self) -> bool:
+        """Whether the data go back too, and with them schedules and random generators; else what makes the weights."""
+        return self._content.data.replays
 
     @property
     def ticks(self) -> tuple[int, ...]:
@@ -215,11 +224,18 @@ class Snapshots:
         snapshot = self._trusted[-1]
         if snapshot.copies.made is not None:
             torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
-        self._content.put_back(snapshot.skeleton, snapshot.copies.tensors, replay=replay and self.replays)
+        held = snapshot.skeleton, snapshot.copies.tensors
+        told = self._content.rewind(*held, self._agreed) if replay and self.replays else ""
+        replay = replay and self.replays
+        self._content.put_back(*held, replay=replay, rewound=True)
         if self._files is not None and self._written > snapshot.tick:
             self._files.drop_after(snapshot.tick)
             self._written = snapshot.tick
-        return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]))
+        return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]), replay, told)
+
+    def replayed(self) -> str:
+        """After the steps that were to be taken again: say whether a loader had not gone back after all."""
+        return self._content.data.moves(self._agreed)
 
     def resume(self, check: Callable[[Mapping[str, Any]], object] = lambda _: None) -> Restored | None:
         """Make the run what it was at the newest whole snapshot on disk, all of it; None where there is none.
