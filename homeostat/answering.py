@@ -82,7 +82,9 @@ class Answering:
         self._lost = 0
         # When each guard last raised an alarm.
         self._alarmed: dict[str, int] = {}
-        self._due: float = math.inf if snapshots is None or advise else 0
+        self._soonest = self._due = math.inf if snapshots is None or advise else 0.0
+        # The tick at which the steps since the run last went back have been taken again.
+        self._again = math.inf
         # Which optimizer stepped last, and which did in the iteration before.
         self._stepped = self._last = plant.optimizers[-1]
         self._several = len(plant.optimizers) > 1
@@ -140,17 +142,28 @@ class Answering:
         self._climbed = from_data(LadderState(), state["climbed"])
         self._lost, self._alarmed = state["lost"], dict(state["alarmed"])
 
-    def resume(self) -> Restored | None:
+    def resume(self, check: Callable[[Mapping[str, Any]], object]) -> Restored | None:
         """Make the run what it was at the newest whole snapshot on disk; None where there is none.
+
+        Args:
+            check: refuses the controller's own state, by raising, before anything is changed.
 
         Raises:
             HomeostatError: no snapshots are written to disk.
-            StateError: the snapshot is of another run.
+            StateError: the snapshot is of another run; nothing is changed then.
         """
         if self._snapshots is None:
             msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
             raise HomeostatError(msg)
-        return self._snapshots.resume()
+        return self._snapshots.resume(check)
+
+    def leave(self) -> None:
+        """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
+        self._statistics.forget()
+        self._to_skip.clear()
+        if self._snapshots is not None:
+            self._snapshots.leave(self._plant.tick)
+            self._due, self._again = self._soonest, math.inf
 
     def close(self) -> None:
         """Wait until the snapshots are on disk."""
@@ -219,28 +232,36 @@ class Answering:
     def _go_back(self, snapshots: Snapshots, rung: Rung) -> tuple[int, bool]:
         """Put a good snapshot back; returns its tick, and whether the steps since are taken again."""
         replay = snapshots.replays and (rung.replay or rung.answer == "abort")
-        restored = snapshots.restore(rung.back, replay=replay)
-        if replay:
-            self._lost += self._plant.tick - restored.tick
+        restored, tick = snapshots.restore(rung.back, replay=replay), self._plant.tick
+        self._say(restored.told)
+        if restored.replayed:
+            self._lost += tick - restored.tick
             self._controller.go_back(restored.extra)
+            self._again = tick
         else:
             self._controller.depart(restored.extra)
         self._statistics.keep()
-        self._due = self._next_snapshot(snapshots.policy)
-        return restored.tick, replay
+        self._due = min(self._next_snapshot(snapshots.policy), self._again)
+        return restored.tick, restored.replayed
 
     def _remember(self, snapshots: Snapshots) -> None:
         """Take a snapshot, or end the probation of the last; says when it is time for the other."""
         tick, policy = self._plant.tick, snapshots.policy
+        if tick >= self._again:
+            self._again = math.inf
+            self._say(snapshots.replayed())
         if snapshots.due():
-            told = snapshots.take(self._controller.state_dict())
-            if told:
-                self._trace.append(Event(tick, told))
-                warnings.warn(told, HomeostatWarning, stacklevel=2)
+            self._say(snapshots.take(self._controller.state_dict()))
             self._due = min(tick + max(1, policy.probation), self._next_snapshot(policy))
         else:
             snapshots.confirm()
             self._due = self._next_snapshot(policy)
+        self._due = min(self._due, self._again)
+
+    def _say(self, told: str) -> None:
+        if told:
+            self._trace.append(Event(self._plant.tick, told))
+            warnings.warn(told, HomeostatWarning, stacklevel=2)
 
     def _next_snapshot(self, policy: SnapshotPolicy) -> int:
         return self._plant.tick - self._plant.tick % policy.every + policy.every

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,15 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from homeostat.closing import run_all
-from homeostat.engine import Engine, Precedence
+from homeostat.engine import Engine
 from homeostat.errors import AttachError, HomeostatError
 from homeostat.guards import Guard, Ladder, SnapshotPolicy, Stateful
 from homeostat.guards.protection import Protection
 from homeostat.loop import AnyLoop, refuse_shared_actuators
 from homeostat.plant import Plant
 from homeostat.recipes.recipe import Recipe, load
+from homeostat.resuming import Precedence
+from homeostat.riding import ride
 from homeostat.state import upgraded
 from homeostat.steered import Waiting, refuse_unsteerable, strangers
 from homeostat.trace import Event, Sink, Trace, Vitals
@@ -185,7 +187,7 @@ class Homeostat(Uneven):
         )
         self._open_sinks()
         if self._in_optimizer:
-            self._handles = self._ride(optimizer)
+            self._handles = ride(optimizer, self.state_dict, self.load_state_dict)
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
         for text in strangers(model, plant.optimizers):
@@ -261,38 +263,45 @@ class Homeostat(Uneven):
     def load_state_dict(self, state: Mapping[str, Any], *, precedence: Precedence = "checkpoint") -> None:
         """Continue a run; call it after `attach`.
 
+        A run under way is left for good: no guard goes back to it, and snapshots of it after the state's tick are
+        removed from the disk.
+
         Args:
             state: from `state_dict`.
-            precedence: "checkpoint" continues laws, readings and knobs where they were; "recipe" takes over the
-                tick only and lets the laws start anew from the knobs as they are now.
+            precedence: "checkpoint" continues laws, readings and, unless it only advises, knobs where they were;
+                "recipe" takes over the tick only and lets the laws start anew from the knobs as they are now.
 
         Raises:
-            StateError: the state is of another version, or of other loops; nothing is changed then.
+            StateError: the state is not whole, of another version or of other loops, or was saved with parameter groups
+                that have not been added again; nothing is changed then.
             ValueError: `precedence` is neither.
         """
         engine = self._attached("load_state_dict")
-        if precedence not in get_args(Precedence):
-            msg = f"precedence must be 'checkpoint' or 'recipe'; got {precedence!r}. Choose what wins."
-            raise ValueError(msg)
-        engine.load_state_dict(upgraded(state), precedence)
+        state = upgraded(state)
+        engine.check(state, precedence)
+        engine.load_state_dict(state, precedence)
         self._waiting = Waiting(engine.plant, engine.warn)
         for sink in self.trace.sinks:
             sink.open(self._describe())
         self.trace.append(Event(engine.plant.tick, f"resumed, precedence {precedence}"))
 
-    def resume(self) -> bool:
+    def resume(self, *, precedence: Precedence = "checkpoint") -> bool:
         """Go on from the newest whole snapshot on disk; False where there is none. Call it after `attach`.
 
         Weights, optimizers, what `attach` was told to restore, random generators and this controller are then what
-        they were at the end of that step.
+        they were at the end of that step; with precedence "recipe" this controller takes over the tick only.
+
+        Args:
+            precedence: as in `load_state_dict`.
 
         Raises:
             HomeostatError: not attached, or no snapshots are written (`SnapshotPolicy.directory`).
-            StateError: the snapshot is of another model, of other optimizers or loops.
+            StateError: the snapshot is of another model, of other optimizers or loops; nothing is changed then.
         """
-        restored = self._attached("resume").answering.resume()
+        engine = self._attached("resume")
+        restored = engine.answering.resume(lambda state: engine.check(upgraded(state), precedence))
         if restored is not None:
-            self.load_state_dict(restored.extra)
+            self.load_state_dict(restored.extra, precedence=precedence)
         return restored is not None
 
     def _open_sinks(self) -> None:
@@ -305,20 +314,6 @@ class Homeostat(Uneven):
             engine, self._engine = self._attached("attach"), None
             run_all([partial(engine.close, keep=False), *(sink.close for sink in opened)])
             raise
-
-    def _ride(self, optimizer: Optimizer) -> list[RemovableHandle]:
-        def save(_: Optimizer, state: dict[str, Any]) -> None:
-            state["homeostat"] = self.state_dict()
-
-        def load(_: Optimizer, state: dict[str, Any]) -> None:
-            # A checkpoint of a run without a controller is loaded as it is.
-            if "homeostat" in state:
-                self.load_state_dict(state.pop("homeostat"))
-
-        return [
-            optimizer.register_state_dict_post_hook(save),
-            optimizer.register_load_state_dict_pre_hook(load),
-        ]
 
     def _attached(self, what: str) -> Engine:
         if self._engine is None:

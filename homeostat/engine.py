@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import distributed as dist
@@ -17,7 +17,7 @@ from homeostat.analysis.vitals import frame, vitals_later
 from homeostat.answering import Answering
 from homeostat.assembly import Assembly
 from homeostat.closing import run_all
-from homeostat.errors import HomeostatError, HomeostatWarning, StateError
+from homeostat.errors import HomeostatError, HomeostatWarning
 from homeostat.guarding import Guarding
 from homeostat.guards.ladder import MILD
 from homeostat.guards.protection import NOTHING, Protection
@@ -28,16 +28,14 @@ from homeostat.loop import CoupledLoop
 from homeostat.monitoring import Monitoring
 from homeostat.plant import Plant
 from homeostat.replicas import leave_dials_alone
+from homeostat.resuming import Precedence, Resuming
 from homeostat.runner import Runner
 from homeostat.sensing import Senses
-from homeostat.state import VERSION
-from homeostat.steered import STEERED
+from homeostat.steered import STEERED, refuse_hidden_state
 from homeostat.step import found_inf, has_closure, is_initialising, on_error, uncompiled
 from homeostat.trace import Event, Trace, Vitals
 from homeostat.transient import Transients
 from homeostat.uneven import refuse_half_joined
-
-Precedence = Literal["checkpoint", "recipe"]
 
 
 class Engine:
@@ -88,6 +86,7 @@ class Engine:
         self.runners, self.left_out = self._assembly.runners, self._assembly.left_out
         exact = group is None and latency == 0
         self._guards, self.answering = self._protect(protection, exact=exact, advise=advise)
+        self._resuming = Resuming(plant, self.runners, self._senses, self._monitoring, self._guards)
         self._late, self._busy, self._withheld = False, True, Withheld()
         self._hearing = Hearing(plant, self._senses, self._guards)
         self._handles: list[RemovableHandle] = []
@@ -179,43 +178,30 @@ class Engine:
     def state_dict(self) -> dict[str, Any]:
         """Return what the next decisions depend on."""
         self._transients.end()
-        return {
-            "version": VERSION,
-            "tick": self.plant.tick,
-            "loops": {runner.name: runner.state_dict() for runner in self.runners},
-            "senses": self._senses.state_dict(),
-            **self._monitoring.state_dict(),
-            "metrics": self.plant.metrics.state_dict(),
-            "guards": self._guards.state_dict(),
-        }
+        return self._resuming.state_dict()
+
+    def check(self, state: Mapping[str, Any], precedence: Precedence) -> None:
+        """Refuse a state that does not fit, before anything is changed.
+
+        Raises:
+            StateError: it is not whole, or of other loops, laws, actuators, observers or groups.
+        """
+        self._transients.end()
+        self._resuming.check(state, precedence)
 
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence, *, back: bool = False) -> None:
-        """Continue from `state_dict`; `back` within the same run."""
+        """Continue from `state_dict`, which has been checked; `back` within the same run."""
         self._transients.end()
         self._hearing.keep()
-        if precedence == "checkpoint":
-            here, saved = {runner.name for runner in self.runners}, set(state["loops"])
-            if here != saved:
-                raise StateError(
-                    f"A state must be of the same loops; got {sorted(saved)} for {sorted(here)}. Use the saved recipe, "
-                    "or load with precedence='recipe'."
-                )
-            for runner in self.runners:
-                runner.check(state["loops"][runner.name])
-            self._senses.check(state["senses"])
-        self.plant.tick = state["tick"]
-        if precedence == "checkpoint":
-            for runner in self.runners:
-                runner.load_state_dict(state["loops"][runner.name], back=back)
-            self._senses.load_state_dict(state["senses"])
-            self._monitoring.load_state_dict(state)
-            self.plant.metrics.load_state_dict(state["metrics"])
-            if state["guards"] is not None:
-                self._guards.load_state_dict(state["guards"], back=back)
+        self._resuming.load_state_dict(state, precedence, back=back)
+        if not back:
+            self.answering.leave()
         self._agenda.arm()
 
     def _protect(self, protection: Protection, *, exact: bool, advise: bool) -> tuple[Guarding, Answering]:
         snapshots = None
+        if protection.snapshots is not None or any(guard.answer == "reset" for guard in protection.guards):
+            refuse_hidden_state(self.plant.optimizers)
         if protection.snapshots is not None:
             snapshots = Snapshots(protection.snapshots, self.plant, protection.restores, group=self.group)
         skips = any(guard.answer in MILD for guard in protection.guards)

@@ -11,11 +11,13 @@ from torch import Tensor
 from homeostat.answering import Answering, Found
 from homeostat.errors import AttachError
 from homeostat.guards.guard import ANSWERS, Guard
+from homeostat.guards.ladder import LadderState
 from homeostat.guards.lookout import Lookout
 from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
 from homeostat.plant import Plant
 from homeostat.sensing import Senses
+from homeostat.state import from_data, require
 
 _Read = Callable[[], Tensor | float | None]
 # Measured in one step and read in the next.
@@ -109,6 +111,21 @@ class Guarding:
             "lookouts": {lookout.name: lookout.state_dict() for lookout in self._lookouts},
             "answering": self._answering.state_dict(),
         }
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that is not whole, before anything is changed; it may be of other guards.
+
+        Raises:
+            StateError: it is.
+        """
+        here = self.state_dict()
+        require(state, here, "The guards of a saved state")
+        require(state["answering"], here["answering"], "The answers of a saved state")
+        require(state["lookouts"], (), "The guards of a saved state")
+        from_data(LadderState(), state["answering"]["climbed"])
+        for lookout in self._lookouts:
+            if lookout.name in state["lookouts"]:
+                lookout.check(state["lookouts"][lookout.name])
 
     def load_state_dict(self, state: Mapping[str, Any], *, back: bool) -> None:
         """Continue from `state_dict`.

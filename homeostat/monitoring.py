@@ -10,6 +10,7 @@ from typing import Any
 from homeostat.observers.loss import Loss
 from homeostat.plant import Plant
 from homeostat.sensing import Senses
+from homeostat.state import require
 from homeostat.trace import Metric, Trace
 
 # Ticks after which a metric that never came is missed; an evaluation may be that rare.
@@ -88,6 +89,14 @@ class Monitoring:
     def state_dict(self) -> dict[str, Any]:
         """Which metrics are recorded, and what of them is under way."""
         return {"monitors": list(self._sensors), "monitoring": self._senses.state_dict()}
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that is not whole; it may be of other metrics.
+
+        Raises:
+            StateError: it is.
+        """
+        require(state["monitoring"], self._senses.state_dict(), "The metrics of a saved state")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""

@@ -16,7 +16,7 @@ from homeostat.laws.law import Decision, Input
 from homeostat.loop import CoupledLoop
 from homeostat.pace import Pace
 from homeostat.plant import Plant
-from homeostat.state import from_data, to_data
+from homeostat.state import from_data, require, to_data
 from homeostat.trace import Event, Record
 
 # Who moves the knobs, and what a record says where it is not the law.
@@ -176,35 +176,35 @@ class Runner:
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state that is of another law or of other knobs, before anything is changed.
+        """Refuse a state that is not whole, of another law or of other knobs, before anything is changed.
 
         Raises:
             StateError: it is.
         """
-        if state["law"] != type(self.loop.law).__name__:
-            msg = (
-                f"Loop {self.name!r} must resume with the law it was saved with; got {state['law']} for "
-                f"{type(self.loop.law).__name__}. Use the saved recipe, or load with precedence='recipe'."
-            )
-            raise StateError(msg)
-        from_data(self.loop.law.init(), state["law_state"])
-        if len(state["delivered"]) != len(self.delivered):
-            msg = (
-                f"Loop {self.name!r} must resume with as many knobs as it was saved with; got "
-                f"{len(state['delivered'])} for {len(self.delivered)}. Use the saved recipe."
-            )
-            raise StateError(msg)
+        here = self.state_dict()
+        require(state, here, f"The state of loop {self.name!r}")
         # Positions are kept in the actuators' coordinates.
-        if state["actuators"] != self._kinds():
-            msg = (
-                f"Loop {self.name!r} must resume with the actuators it was saved with; got "
-                f"{', '.join(state['actuators'])} for {', '.join(self._kinds())}. Use the saved recipe, or load with "
-                "precedence='recipe'."
-            )
-            raise StateError(msg)
+        for what, saved, mine in (
+            ("the law", state["law"], here["law"]),
+            ("the actuators", ", ".join(state["actuators"]), ", ".join(here["actuators"])),
+            ("as many knobs as", len(state["delivered"]), len(here["delivered"])),
+            ("as many memories as", len(state["memories"]), len(here["memories"])),
+        ):
+            if saved != mine:
+                msg = (
+                    f"Loop {self.name!r} must resume with {what} it was saved with; got {saved} for {mine}. Use the "
+                    "saved recipe, or load with precedence='recipe'."
+                )
+                raise StateError(msg)
+        from_data(self.loop.law.init(), state["law_state"])
 
     def load_state_dict(self, state: Mapping[str, Any], *, back: bool = False) -> None:
-        """Continue from `state_dict`, knobs included; `back` in a run, a hand on them stays, and holds what it held."""
+        """Continue from `state_dict`, knobs included if this moves any.
+
+        Args:
+            state: as it was.
+            back: in a run; then a hand on the knobs stays, and holds what it held.
+        """
         self._law_state = from_data(self.loop.law.init(), state["law_state"])
         self._latched = {int(i): reading for i, reading in state["latched"]}
         self._positions = None if state["positions"] is None else tuple(state["positions"])
@@ -217,7 +217,8 @@ class Runner:
         self.pace.load(state["pace"])
         self._damping.load(state["damping"])
         delivered = self.delivered if back and held else tuple(state["delivered"])
-        self.delivered = self.write(delivered) if back or self._positions else self.read()
+        writes = self._hand != "nobody" and (back or self._positions is not None)
+        self.delivered = self.write(delivered) if writes else self.read()
         for (actuator, memory), saved in zip(self._pairs(), state["memories"], strict=True):
             if saved is not None:
                 actuator.load(self._plant, memory, saved)

@@ -18,7 +18,7 @@ from homeostat.landing import Landing, on_host
 from homeostat.observers.observer import Observer, Phase
 from homeostat.pace import Pace
 from homeostat.plant import Plant
-from homeostat.state import from_data, to_data
+from homeostat.state import from_data, require, to_data
 
 # Taken in one step, read in the next.
 _OF_UPDATES: tuple[Phase, ...] = ("proposals", "updates")
@@ -224,16 +224,21 @@ class Senses:
         }
 
     def check(self, state: dict[str, Any]) -> None:
-        """Refuse a state of other observers, before anything is changed.
+        """Refuse a state that is not whole, or of other observers, before anything is changed.
 
         Raises:
             StateError: it is.
         """
+        require(state, self.state_dict(), "The readings of a saved state")
         if state["observers"] != self._kinds():
             msg = (
                 f"A state must be of the same observers; got {', '.join(state['observers'])} for "
                 f"{', '.join(self._kinds())}. Use the saved recipe, or load with precedence='recipe'."
             )
+            raise StateError(msg)
+        counts = {key: len(state[key]) for key in ("histories", "memories", "measured")}
+        if set(counts.values()) != {len(self._sensors)}:
+            msg = f"A state must have one entry an observer; got {counts} for {len(self._sensors)}. Load all of it."
             raise StateError(msg)
         for sensor, history in zip(self._sensors, state["histories"], strict=True):
             from_data(sensor.observer.start(), history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from homeostat.errors import StateError
@@ -40,12 +40,26 @@ def from_data(template: Any, data: Any) -> Any:
     return data
 
 
+def require(state: Any, keys: Iterable[str], what: str) -> None:
+    """Refuse what is no mapping, or lacks one of `keys`; `what` it is, for the message.
+
+    Raises:
+        StateError: it is.
+    """
+    missing = sorted(set(keys) - state.keys()) if isinstance(state, Mapping) else None
+    if missing != []:
+        got = f"a {type(state).__name__}" if missing is None else f"none with {', '.join(missing)}"
+        msg = f"{what} must be a mapping as state_dict() returns it; got {got}. Load the whole of what was saved."
+        raise StateError(msg)
+
+
 def upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a controller's saved state in the present version; one that has it is returned as it is.
 
     Raises:
-        StateError: nothing leads from its version to this one.
+        StateError: it is no state, not a whole one, or nothing leads from its version to this one.
     """
+    require(state, (), "A saved state")
     version = state.get("version")
     while version != VERSION:
         if version not in _UPGRADES:
@@ -54,7 +68,12 @@ def upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
                 f"{state.get('homeostat', 'unknown')}. Resume with the version that wrote it."
             )
             raise StateError(msg)
-        state = _UPGRADES[version](state)
+        try:
+            state = _UPGRADES[version](state)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__} {error}"
+            msg = f"A saved state must be whole; got one of version {version!r} ({what}). Load the whole of it."
+            raise StateError(msg) from error
         version = state["version"]
     return state
 

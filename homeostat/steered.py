@@ -38,6 +38,23 @@ def refuse_unsteerable(optimizers: Sequence[Optimizer]) -> None:
             raise AttachError(msg)
 
 
+def refuse_hidden_state(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse optimizers whose state is held by another one, where it must go back or begin anew.
+
+    Raises:
+        AttachError: one of them is of this kind.
+    """
+    for optimizer in optimizers:
+        # By name: the module that it is in takes long to import.
+        if "ZeroRedundancyOptimizer" in {kind.__name__ for kind in type(optimizer).__mro__}:
+            msg = (
+                "Snapshots and guards that answer 'reset' must reach the optimizer's state; got a "
+                f"{type(optimizer).__name__}, which keeps it in an optimizer of its own. Shard by fully_shard instead, "
+                "or build the Homeostat with snapshots=None and without such guards."
+            )
+            raise AttachError(msg)
+
+
 def strangers(model: nn.Module, optimizers: Sequence[Optimizer]) -> list[str]:
     """Say which optimizers hold none of the model's parameters: steering them would not steer it."""
     own = {id(parameter) for parameter in model.parameters()}

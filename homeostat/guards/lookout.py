@@ -9,7 +9,7 @@ from typing import Any
 from homeostat.guards.detector import Finding
 from homeostat.guards.guard import Guard
 from homeostat.observers.gradient import GradientNorm
-from homeostat.state import from_data, to_data
+from homeostat.state import from_data, require, to_data
 
 # Weight of a new reading in the usual gradient norm: the last 16 or so count.
 _NEW = 1 / 16
@@ -75,6 +75,16 @@ class Lookout:
             "quiet_until": self._quiet_until,
             "usual": self._usual,
         }
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that is not whole, before anything is changed; it may be of another detector.
+
+        Raises:
+            StateError: it is.
+        """
+        require(state, self.state_dict(), f"The state of guard {self.name!r}")
+        if state["detector"] == type(self.guard.detector).__name__:
+            from_data(self.guard.detector.init(), state["state"])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`; begin anew where it is of another detector."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from homeostat.errors import StateError
 from homeostat.guards.tensor_tree import PutBack
 
 # What schedules write into a group. Where the run goes on instead of being replayed, the schedule goes on too.
@@ -30,6 +31,23 @@ def optimizer_state(optimizer: Optimizer) -> dict[Any, Any]:
 def optimizer_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return the settings of the groups."""
     return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def refuse_fewer_groups(optimizer: Optimizer, tree: Mapping[str, Any]) -> None:
+    """Refuse an optimizer that lacks groups or parameters of the tree; it may have more.
+
+    Raises:
+        StateError: it does.
+    """
+    here, saved = len(optimizer.param_groups), len(tree["groups"])
+    parameters = len(parameters_of(optimizer))
+    known = 1 + max((key for key in tree["state"] if isinstance(key, int)), default=-1)
+    if here < saved or parameters < known:
+        msg = (
+            f"{type(optimizer).__name__} must have the parameter groups of the snapshot; got {here} with {parameters} "
+            f"parameters for {saved} with {known} or more. Add the groups again before resuming."
+        )
+        raise StateError(msg)
 
 
 def optimizer_back(optimizer: Optimizer, tree: Mapping[str, Any], back: PutBack, *, replay: bool) -> None:

@@ -51,6 +51,10 @@ class RunningStatistics:
                 saved = torch.split(part.copy, [len(row) for row in part.rows])
                 torch._foreach_copy_([live[i].view(-1) for i in part.places], list(saved))
 
+    def forget(self) -> None:
+        """Have no copies, until the next `keep`."""
+        self._known, self._copies = [], []
+
     def _find(self) -> list[tuple[dict[str, Tensor | None], str, Tensor]]:
         return [(m._buffers, name, b) for m in self._modules for name, b in m._buffers.items() if b is not None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -35,7 +35,8 @@ class SnapshotPolicy(Part):
             not. "auto" is half of what is free when the first one is taken, as each process's share of it; on the way
             from an accelerator to the host one copy more must find room on the device. None for no limit.
         memory: "host" or "device"; on the host they cost the device one copy more, and no time.
-        directory: where trusted ones are written too, to survive the process; None for nowhere.
+        directory: where trusted ones are written too, to survive the process; None for nowhere. Those of an earlier run
+            that was not resumed are moved to a folder in it, `earlier-1` and so on.
         disk_every: ticks between two that are written.
         disk_keep: files that stay.
     """
@@ -61,10 +62,19 @@ class SnapshotPolicy(Part):
 
 
 class Restored(NamedTuple):
-    """Where a run went back to, and what the controller had said of itself then."""
+    """Where a run went back to.
+
+    Attributes:
+        tick: of the snapshot.
+        extra: what the controller had said of itself then.
+        replayed: whether the data went back too, so that the steps since are taken again.
+        told: what somebody should know of it.
+    """
 
     tick: int
     extra: Mapping[str, Any]
+    replayed: bool = True
+    told: str = ""
 
 
 class _Snapshot(NamedTuple):
@@ -92,10 +102,6 @@ class Snapshots:
         restores: what goes back with it: schedulers, scalers, loaders, averaged weights, generators.
         group: the ranks that go back together, None for one process.
 
-    Attributes:
-        replays: whether the data go back too: then random generators and schedules do as well, and the steps after a
-            snapshot are taken again. Else only what the weights depend on goes back.
-
     Raises:
         AttachError: not even two snapshots fit `max_bytes`, or something of `restores` cannot be restored.
     """
@@ -111,13 +117,13 @@ class Snapshots:
         self.policy = policy
         self._plant = plant
         self._content = Content(plant, restores)
-        self.replays = self._content.replays
         self._group = group
         self._copier = Copier(plant.device, on_device=policy.memory == "device")
         self._pending: _Snapshot | None = None
         self._trusted: list[_Snapshot] = []
         # Memory of a snapshot that was dropped, for the next.
         self._spare: Room | None = None
+        # The tick of the newest file of this course of the run; below 0 where the next is to be written at once.
         self._written = 0
         # The most memory for all, once it is settled.
         self._most = math.inf if policy.max_bytes is None else policy.max_bytes
@@ -126,6 +132,11 @@ class Snapshots:
         one = space_for(self._content.taken().tensors)
         if self._most != "auto" and self._room(one) < 2:
             raise AttachError(f"{self._misfit(one)} {self._remedy(one)}")
+
+    @property
+    def replays(self) -> bool:
+        """Whether the data go back too, and with them schedules and random generators; else what makes the weights."""
+        return self._content.data.replays
 
     @property
     def ticks(self) -> tuple[int, ...]:
@@ -213,17 +224,28 @@ class Snapshots:
         snapshot = self._trusted[-1]
         if snapshot.copies.made is not None:
             torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
-        self._content.put_back(snapshot.skeleton, snapshot.copies.tensors, replay=replay and self.replays)
+        held = snapshot.skeleton, snapshot.copies.tensors
+        told = self._content.rewind(*held, self._agreed) if replay and self.replays else ""
+        replay = replay and self.replays
+        self._content.put_back(*held, replay=replay, rewound=True)
         if self._files is not None and self._written > snapshot.tick:
             self._files.drop_after(snapshot.tick)
             self._written = snapshot.tick
-        return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]))
+        return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]), replay, told)
 
-    def resume(self) -> Restored | None:
+    def replayed(self) -> str:
+        """After the steps that were to be taken again: say whether a loader had not gone back after all."""
+        return self._content.data.moves(self._agreed)
+
+    def resume(self, check: Callable[[Mapping[str, Any]], object] = lambda _: None) -> Restored | None:
         """Make the run what it was at the newest whole snapshot on disk, all of it; None where there is none.
 
+        Args:
+            check: refuses the controller's own state, by raising, before anything is changed.
+
         Raises:
-            StateError: the snapshot is of another model, of other optimizers, or of another number of ranks.
+            StateError: the snapshot is of another model, of other optimizers, or of another number of ranks; nothing is
+                changed then.
         """
         if self._files is None:
             msg = "A run must write snapshots to resume from one; got no directory. Give SnapshotPolicy a directory."
@@ -231,11 +253,22 @@ class Snapshots:
         found = self._files.newest(self._group)
         if found is None:
             return None
+        check(found.skeleton["extra"])
         self._content.put_back(found.skeleton, found.tensors, replay=True)
+        self._written, self._files.own = found.tick, True
+        return Restored(found.tick, found.skeleton["extra"])
+
+    def leave(self, tick: int) -> None:
+        """Forget the course of the run so far: it goes on at `tick`, from a state that was loaded from elsewhere.
+
+        What was written of it after that tick is removed, and the first snapshot of the new course is written.
+        """
         self.doubt()
         self._trusted.clear()
-        self._written = found.tick
-        return Restored(found.tick, found.skeleton["extra"])
+        if self._files is not None and self._written != tick:
+            if self._written > tick:
+                self._files.drop_after(tick)
+            self._written = -1
 
     def close(self) -> None:
         """Wait until the disk has what it was given."""
@@ -249,9 +282,16 @@ class Snapshots:
         self._pending = None
         self._trusted.append(snapshot)
         every = self.policy.disk_every
-        if self._files is not None and snapshot.tick // every > self._written // every:
+        due = snapshot.tick // every > self._written // every
+        if due and self._files is not None and self._claimed(self._files):
             self._written = snapshot.tick
             self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
+
+    def _claimed(self, files: SnapshotFiles) -> bool:
+        """Whether the folder is this run's; before the first file, all ranks put aside what another has left there."""
+        if not files.own:
+            files.own = bool(self._agreed(int(files.set_aside())))
+        return files.own
 
     def _agreed(self, count: int) -> int:
         """Return the least of the ranks' counts: shards of unlike size may leave room for unlike numbers."""

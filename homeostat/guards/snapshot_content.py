@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +13,14 @@ from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
 from homeostat.errors import AttachError, StateError
-from homeostat.guards.optimizer_tree import optimizer_back, optimizer_groups, optimizer_state, parameters_of
+from homeostat.guards.data import Data, gives_data
+from homeostat.guards.optimizer_tree import (
+    optimizer_back,
+    optimizer_groups,
+    optimizer_state,
+    parameters_of,
+    refuse_fewer_groups,
+)
 from homeostat.guards.random_state import random_state, restore_random_state
 from homeostat.guards.tensor_tree import PutBack, Stored, TakeApart, rebuilt, take_apart
 from homeostat.nn import Dial
@@ -57,8 +64,7 @@ class Content:
         restores: what goes back besides; a `torch.Generator` may be among them.
 
     Attributes:
-        replays: whether the data go back too, so that the steps after a snapshot can be taken again: whether one of
-            `restores` can be iterated over.
+        data: what of `restores` can be iterated over.
 
     Raises:
         AttachError: one of `restores` has no `state_dict` and `load_state_dict`.
@@ -74,7 +80,7 @@ class Content:
                     "Give it both, or leave it out."
                 )
                 raise AttachError(msg)
-        self.replays = any(_rewinds(found) for found in self._restores)
+        self.data = Data(self._restores)
         self._take_model_apart = TakeApart()
         # A mask may hold infinities from the start; they are no fault.
         floats = {name: b for name, b in _Parts(plant.model).buffers.items() if b.is_floating_point()}
@@ -133,13 +139,21 @@ class Content:
                 )
                 raise AttachError(msg) from error
 
-    def put_back(self, skeleton: Mapping[str, Any], storage: list[Tensor], *, replay: bool) -> None:
+    def rewind(self, skeleton: Mapping[str, Any], storage: list[Tensor], agreed: Callable[[int], int]) -> str:
+        """Let the data go back, or say why they do not: it decides on what else there is to put back."""
+        saved = [s for r, s in zip(self._restores, skeleton["restores"], strict=True) if gives_data(r)]
+        return self.data.rewind(lambda: [rebuilt(state, storage) for state in saved], agreed)
+
+    def put_back(
+        self, skeleton: Mapping[str, Any], storage: list[Tensor], *, replay: bool, rewound: bool = False
+    ) -> None:
         """Make the run what it was, in place.
 
         Args:
             skeleton: from `taken`.
             storage: copies of the tensors it came with.
             replay: put back the data, schedules and random generators too.
+            rewound: the data are there already.
 
         Raises:
             StateError: it is of another model, of other optimizers or `restores`; nothing is changed then.
@@ -161,7 +175,7 @@ class Content:
             parts.dials[name].set(skeleton["dials"][name])
         for name in skeleton["modules"].keys() & parts.stateful.keys():
             parts.stateful[name].set_extra_state(rebuilt(skeleton["modules"][name], storage))
-        self._restore_others(skeleton, storage, replay)
+        self._restore_others(skeleton, storage, replay=replay, data=replay and not rewound)
         if replay:
             restore_random_state(rebuilt(skeleton["random"], storage))
 
@@ -198,10 +212,12 @@ class Content:
                     f"{len(skeleton[what])}. Attach the same ones, in the same order."
                 )
                 raise StateError(msg)
+        for optimizer, tree in zip(self._plant.optimizers, skeleton["optimizers"], strict=True):
+            refuse_fewer_groups(optimizer, tree)
 
-    def _restore_others(self, skeleton: Mapping[str, Any], storage: list[Tensor], replay: bool) -> None:
+    def _restore_others(self, skeleton: Mapping[str, Any], storage: list[Tensor], *, replay: bool, data: bool) -> None:
         for found, saved in zip(self._restores, skeleton["restores"], strict=True):
-            if not replay and (isinstance(found, (Generator, LRScheduler)) or _rewinds(found)):
+            if not (data if gives_data(found) else replay or not isinstance(found, (Generator, LRScheduler))):
                 continue
             if isinstance(found, Generator):
                 found.set_state(rebuilt(saved, storage))
@@ -211,11 +227,6 @@ class Content:
 
 def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-
-def _rewinds(found: object) -> bool:
-    """Whether `found` gives out data; a module that holds others can be iterated over, too."""
-    return isinstance(found, (Iterable, Iterator)) and not isinstance(found, nn.Module)
 
 
 class _Parts:

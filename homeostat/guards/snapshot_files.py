@@ -42,6 +42,9 @@ class SnapshotFiles:
         keep: files that stay.
         rank: whose.
         ranks: of how many.
+
+    Attributes:
+        own: whether what is there is of this run, which has begun to write or was resumed from there.
     """
 
     def __init__(self, directory: Path, *, keep: int, rank: int = 0, ranks: int = 1) -> None:
@@ -51,6 +54,35 @@ class SnapshotFiles:
         self._thread: Thread | None = None
         self._source: Room | None = None
         self._failure: Exception | None = None
+        self.own = False
+
+    def set_aside(self) -> bool:
+        """Move what another run has left into a folder beside; False where the disk refuses.
+
+        Files of ranks that do not exist now are moved by one of those that do.
+        """
+        names = [found.string for found in self._names() if int(found[2]) % self._ranks == self._rank]
+        if not names:
+            return True
+        number = 1
+        while any((self._directory / f"earlier-{number}" / name).exists() for name in names):
+            number += 1
+        aside = self._directory / f"earlier-{number}"
+        try:
+            aside.mkdir(exist_ok=True)
+            for name in names:
+                (self._directory / name).rename(aside / name)
+        except OSError as error:
+            self._failure = error
+            self.wait()
+            return False
+        warnings.warn(
+            f"A folder of snapshots must be of one run; got {len(names)} of an earlier one in {self._directory} and "
+            f"no resume(). They are now in {aside}. Delete them, or move them back and call resume() after attach.",
+            HomeostatWarning,
+            stacklevel=3,
+        )
+        return True
 
     def write(self, tick: int, skeleton: Mapping[str, Any], copies: Copies) -> None:
         """Begin to write; waits for the file before it, if the disk is that slow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import zip_longest
 from typing import Any, NamedTuple, cast
@@ -72,6 +72,21 @@ class TakeApart:
 def rebuilt(skeleton: Any, storage: list[Tensor]) -> Any:
     """Return the tree that `take_apart` took apart, with copies of `storage` on the tensors' own devices."""
     return _mapped(skeleton, Stored, lambda stored: storage[stored.place].to(stored.device, copy=True))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two trees hold the same, tensors to the bit."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if type(a) in _LISTS and type(b) in _LISTS:
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a.cpu(), b.cpu())
+    if getattr(a, "shape", None) != getattr(b, "shape", None):
+        return False
+    equal = a == b
+    # An array says it of each element.
+    return bool(equal.all()) if hasattr(equal, "all") else bool(equal)
 
 
 class PutBack:

@@ -32,6 +32,7 @@ LEVELS = (
         "homeostat.agreement",
         "homeostat.norms",
         "homeostat.replicas",
+        "homeostat.riding",
         "homeostat.steered",
         "homeostat.step",
         "homeostat.uneven",
@@ -43,7 +44,7 @@ LEVELS = (
     ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping", "homeostat.bounds"),
     ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
     ("homeostat.assembly", "homeostat.guarding", "homeostat.agenda"),
-    ("homeostat.hearing",),
+    ("homeostat.hearing", "homeostat.resuming"),
     ("homeostat.engine",),
     # `Homeostat.from_recipe` reads recipes, so they come before the controller.
     ("homeostat.recipes",),

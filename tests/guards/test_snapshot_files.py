@@ -94,14 +94,55 @@ def test_a_damaged_file_is_passed_over(tmp_path: Path, accident: str) -> None:
         assert resumed(tmp_path).plant.tick == 4
 
 
-def test_what_other_lives_left_is_removed(tmp_path: Path) -> None:
-    for stale in (f".{name(3)}.partial", name(900)):
-        (tmp_path / stale).touch()
+def test_what_another_run_has_left_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / f".{name(3)}.partial").touch()
     (tmp_path / "notes.txt").touch()
+    for number in (1, 2):
+        for stale in (name(4), name(900)):
+            (tmp_path / stale).touch()
+        run = training(tmp_path)
+        with pytest.warns(
+            HomeostatWarning, match=rf"must be of one run; got 2 of an .* now in .*earlier-{number}\. Del"
+        ):
+            run.run(7)
+        run.snapshots.close()
+        assert written(tmp_path / f"earlier-{number}") == [name(4), name(900)]
+        assert not (tmp_path / f".{name(3)}.partial").exists()
+        assert resumed(tmp_path).plant.tick == 4
+        (tmp_path / name(4)).unlink()
+
+
+def test_a_run_that_was_resumed_goes_on_in_its_folder(tmp_path: Path) -> None:
     run = training(tmp_path)
-    run.run(7)
+    run.run(11)
     run.snapshots.close()
-    assert written(tmp_path) == ["notes.txt", name(4)]
+    other = resumed(tmp_path)
+    other.run(15)
+    other.snapshots.close()
+    assert written(tmp_path) == [name(8), name(12)]
+
+
+def test_ranks_put_the_same_files_aside(tmp_path: Path) -> None:
+    old = [f"snapshot-{8:010d}-{rank}of3.pt" for rank in range(3)] + [
+        f"snapshot-{9:010d}-{rank}of2.pt" for rank in (0, 1)
+    ]
+    for stale in old:
+        (tmp_path / stale).touch()
+    for rank in (0, 1):
+        with pytest.warns(HomeostatWarning, match="must be of one run"):
+            assert SnapshotFiles(tmp_path, keep=1, rank=rank, ranks=2).set_aside()
+    assert written(tmp_path) == ["earlier-1"]
+    assert written(tmp_path / "earlier-1") == sorted(old)
+
+
+def test_nothing_is_written_over_what_cannot_be_put_aside(tmp_path: Path) -> None:
+    (tmp_path / name(900)).touch()
+    (tmp_path / "earlier-1").touch()
+    run = training(tmp_path)
+    with pytest.warns(HomeostatWarning, match="Snapshots must be writable; got .*earlier-1"):
+        run.run(7)
+    run.snapshots.close()
+    assert written(tmp_path) == ["earlier-1", name(900)]
 
 
 def test_going_back_takes_the_files_after_it_away(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from prodigyopt import Prodigy
 from schedulefree import AdamWScheduleFree, ScheduleFreeWrapper, SGDScheduleFree
+from torch import distributed as dist
 from torch import nn, optim
 
 from homeostat import Homeostat, Loop
 from homeostat.actuators import ClipNorm, LearningRate, UpdateLimit
 from homeostat.errors import AttachError
+from homeostat.guards import Guard, SnapshotPolicy
+from homeostat.guards.detectors import NonFinite
 from homeostat.laws import Hold
 from homeostat.observers import GradientNorm, Loss, ProposedUpdateRatio
 
@@ -146,3 +150,34 @@ def test_a_wrapper_without_hooks_is_refused_and_says_what_to_pass():
     wrapper = ScheduleFreeWrapper(optim.SGD(model.parameters(), lr=0.1), momentum=0.9)
     with pytest.raises(AttachError, match="Pass the optimizer that a wrapper holds"):
         Homeostat([Loop(Loss(), Hold(), LearningRate())]).attach(model, wrapper)
+
+
+@pytest.fixture
+def alone():
+    """A process group of one process."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
+def test_an_optimizer_that_hides_its_state_is_refused_where_the_state_must_go_back():
+    with warnings.catch_warnings():
+        # Torch's own, while it is imported.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+    model = nn.Linear(4, 2)
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), optim.AdamW, lr=0.1)
+    guards = [Guard(Loss(), NonFinite(), "reset")]
+    for options in ({"snapshots": SnapshotPolicy()}, {"guards": guards}):
+        with pytest.raises(AttachError, match=r"got a ZeroRedundancyOptimizer, .* snapshots=None"):
+            Homeostat(WATCHED, **options).attach(model, optimizer)
+    homeostat = Homeostat.from_recipe("steady", snapshots=None).attach(model, optimizer)
+    homeostat.override("learning_rate", FACTOR)
+    for _ in range(3):
+        loss = model(torch.ones(3, 4)).square().mean()
+        homeostat.observe(loss=loss)
+        loss.backward()
+        optimizer.step()
+    assert homeostat.tick == 3

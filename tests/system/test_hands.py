@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from homeostat import CoupledLoop, HomeostatError, Loop
+from homeostat import CoupledLoop, HomeostatError, Loop, StateError
 from homeostat import nn as homeostat_nn
 from homeostat.actuators import AttentionWindow, Dial, LearningRate, RotaryBase
 from homeostat.laws import PID, MatrixPI, Schedule
@@ -56,6 +56,22 @@ def test_advice_starts_from_where_the_knob_is_each_time():
     training.run(1)
     admitted = homeostat.trace.loop("rotary_base")["admitted.0"].tolist()
     assert admitted == pytest.approx([100 * math.exp(0.1), 100 * math.exp(0.1), 150 * math.exp(0.1)])
+
+
+def test_advice_that_goes_on_from_a_state_of_one_that_acted_writes_nothing():
+    acting, alone, advised = Training(), Training(), Training()
+    state = acting.attach(every_loop()).state_dict
+    acting.run(12)
+    homeostat = advised.attach(every_loop(), advise=True)
+    knobs = homeostat.knobs
+    homeostat.load_state_dict(json.loads(json.dumps(state())))
+    assert homeostat.tick == 12
+    assert homeostat.knobs == knobs
+    advised.run(6)
+    assert same(advised.state(), alone.run(6).state())
+    assert inventory(advised) != inventory(alone)
+    homeostat.detach()
+    assert inventory(advised) == inventory(alone)
 
 
 def test_an_overridden_knob_stays_and_the_loop_goes_on_measuring():
@@ -180,6 +196,21 @@ def test_the_state_rides_in_the_optimizers_own(tmp_path):
     assert resumed.state_dict() == homeostat.state_dict()
     homeostat.detach()
     assert "homeostat" not in first.optimizer.state_dict()
+
+
+def test_a_riding_state_that_does_not_fit_is_refused_with_a_way_round_it():
+    first, second = Training(), Training()
+    first.attach(every_loop(), in_optimizer=True)
+    saved = first.run(7).optimizer.state_dict()
+    resumed = second.attach([steered()], in_optimizer=True)
+    before = second.optimizer.state_dict()
+    with pytest.raises(StateError, match="take 'homeostat' out of that before loading it"):
+        second.optimizer.load_state_dict(saved)
+    assert second.optimizer.state_dict() == before
+    riding = saved.pop("homeostat")
+    second.optimizer.load_state_dict(saved)
+    resumed.load_state_dict(riding, precedence="recipe")
+    assert resumed.tick == 7
 
 
 def test_a_failed_attach_leaves_no_state_riding():

@@ -11,9 +11,12 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.optim import AdamW
 
 from homeostat import Homeostat, Loop, StateError
 from homeostat.actuators import LearningRate, RotaryBase
+from homeostat.guards import Guard
+from homeostat.guards.detectors import Spike
 from homeostat.laws import PID, Hold, Schedule
 from homeostat.observers import Loss
 from homeostat.profile import Profile
@@ -150,12 +153,22 @@ def test_a_dial_is_written_again_on_resume():
         ),
         (lambda s: s["senses"].update(observers=["LossTrend"]), "same observers; got LossTrend for Loss"),
         (lambda s: s["senses"].update(histories=[[1.0]]), "fields of"),
+        (lambda s: s["senses"].update(measured=[]), "one entry an observer; got .*'measured': 0} for 1"),
+        (lambda s: s["loops"]["rotary_base"].update(memories=[]), "as many memories as it was saved with; got 0 for 1"),
+        (lambda s: s.pop("metrics"), r"as state_dict\(\) returns it; got none with metrics"),
+        (lambda s: s["monitoring"].pop("flights"), "The metrics of a saved state must be .* none with flights"),
+        (lambda s: s["loops"]["rotary_base"].pop("pace"), "state of loop 'rotary_base' must be .* none with pace"),
+        (lambda s: s["guards"]["answering"].pop("lost"), "answers of a saved state must be .* none with lost"),
+        (lambda s: s["guards"]["lookouts"]["loss spike"].pop("due"), "state of guard 'loss spike' must be .* due"),
+        (lambda s: s["guards"]["lookouts"]["loss spike"].update(state=[1.0]), "fields of"),
+        (lambda s: s.update(loops=None), "loops of a saved state must be a mapping .* got a NoneType"),
+        (lambda s: s.update(groups=[[99]]), "parameter groups of the saved state; got .* Add the groups again"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, says):
     loops = [Loop(Loss(), PID(gain=0.5, integral_time=20.0), RotaryBase(low=10, high=1e6), setpoint=2.0, every=4)]
     training = Training()
-    homeostat = training.attach(loops)
+    homeostat = training.attach(loops, guards=[Guard(Loss(), Spike())])
     training.run(6)
     state, before = copy.deepcopy(homeostat.state_dict()), homeostat.state_dict()
     change(state)
@@ -163,6 +176,40 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, says):
     with pytest.raises(StateError, match=says):
         homeostat.load_state_dict(state)
     assert homeostat.state_dict() == before
+
+
+@pytest.mark.parametrize("state", [None, [], 3, {"version": 4}, {"version": 1}, {"version": 2, "loops": []}])
+@pytest.mark.parametrize("precedence", ["checkpoint", "recipe"])
+def test_what_is_no_state_is_refused(state, precedence):
+    homeostat = Training().attach([Loop(Loss(), Hold(), LearningRate())])
+    before = homeostat.state_dict()
+    with pytest.raises(StateError, match="A saved state must be"):
+        homeostat.load_state_dict(state, precedence=precedence)
+    assert homeostat.state_dict() == before
+
+
+@pytest.mark.parametrize("recipe", ["steady", "echo"])
+def test_groups_that_came_later_are_added_before_a_state_is_loaded(recipe):
+    def attached(groups: int) -> tuple[Training, Homeostat]:
+        training = Training(lambda model: AdamW(model.query.parameters(), lr=1e-2))
+        homeostat = Homeostat.from_recipe(recipe).attach(training.model, training.optimizer)
+        for part in (training.model.key, training.model.out)[: groups - 1]:
+            training.optimizer.add_param_group({"params": list(part.parameters())})
+        return training, homeostat
+
+    training, homeostat = attached(3)
+    training.run(30)
+    state = json.loads(json.dumps(homeostat.state_dict()))
+    again, resumed = attached(2)
+    before = resumed.state_dict()
+    with pytest.raises(
+        StateError, match=r"got \[\[2, 2\]\] tensors in theirs for \[\[2, 2, 2\]\]. Add the groups again"
+    ):
+        resumed.load_state_dict(state)
+    assert resumed.state_dict() == before
+    again.optimizer.add_param_group({"params": list(again.model.out.parameters())})
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == homeostat.state_dict()
 
 
 def test_an_unknown_precedence_is_refused():
