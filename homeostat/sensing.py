@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,15 +79,21 @@ class Senses:
         group: process group to reduce over, None for one process.
         latency: ticks between measuring and reading.
         agreement: what else the ranks compare in the same sum.
+        warn: takes what an observer says of having nothing to measure.
     """
 
     def __init__(
-        self, plant: Plant, group: dist.ProcessGroup | None, latency: int, agreement: Agreement | None = None
+        self,
+        plant: Plant,
+        group: dist.ProcessGroup | None,
+        latency: int,
+        agreement: Agreement | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._plant = plant
         self._group = group
         self._latency = latency
-        self._agreement = agreement
+        self._agreement, self._warn = agreement, warn
         self._sensors: list[Sensor] = []
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
@@ -268,7 +274,11 @@ class Senses:
         if sensor.observer.phase in _OF_UPDATES:
             measured, sensor.measured = sensor.measured, None
             return measured
-        return sensor.observer.observe(self._plant, sensor.memory)
+        found = sensor.observer.observe(self._plant, sensor.memory)
+        told = sensor.observer.missing(sensor.memory) if found is None else ""
+        if told:
+            self._warn(told)
+        return found
 
     def _alone(self, measured: list[Tensor | float | None]) -> Tensor | list[Any]:
         """Return what one process has measured, as one row: numbers where nobody has to wait for them."""
