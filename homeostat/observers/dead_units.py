@@ -40,7 +40,8 @@ class _Ear:
         return _Ear, ()
 
     def __call__(self, module: nn.Module, _: Any, output: Tensor) -> None:
-        if self.due and module.training and output.numel():
+        # Without gradients it is an evaluation, or checkpointing, which computes it again with them.
+        if self.due and module.training and torch.is_grad_enabled() and output.numel():
             self.due = False
             units = 1 if output.ndim >= 4 else output.ndim - 1
             alive = (output.detach() > 0).transpose(0, units).flatten(1).any(1)
