@@ -36,7 +36,7 @@ class Agreement:
         """Return h_i and h_i^2 of this rank, shape (3, 2), in the type and on the device of `like`."""
         checksum = crc32(repr(sorted(self._commands().items())).encode())
         parts = [checksum >> shift & (1 << _BITS) - 1 for shift in (0, _BITS, 2 * _BITS)]
-        columns = torch.tensor([[part, part * part] for part in parts], dtype=like.dtype)
+        columns = torch.tensor([[part, part * part] for part in parts], dtype=like.dtype, device="cpu")
         # From pinned memory the copy does not wait for the device.
         return columns.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else columns.to(like.device)
 

@@ -197,6 +197,8 @@ def _no_number(name: str, value: Tensor) -> HomeostatError:
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:
     """Return the greater one; NaN where either is."""
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+    if isinstance(a, Tensor):
+        return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
+    if isinstance(b, Tensor):
+        return _greater(b, a)
     return b if b > a or b != b else a  # noqa: PLR0124 - only NaN differs from itself

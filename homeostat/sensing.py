@@ -247,7 +247,7 @@ class Senses:
             if saved is not None:
                 sensor.observer.load(self._plant, sensor.memory, saved)
         self._flights = deque(
-            _Flight(arrives, tuple(sensors), Landing(torch.tensor(vector, dtype=self._plant.dtype)))
+            _Flight(arrives, tuple(sensors), Landing(torch.tensor(vector, dtype=self._plant.dtype, device="cpu")))
             for arrives, sensors, vector in state["flights"]
         )
 

@@ -1,4 +1,4 @@
-"""Mixed precision and recomputation as users have them: real scalers, autocast, activation checkpointing."""
+"""Precision, recomputation and devices as users have them: real scalers, autocast, activation checkpointing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from homeostat.guards.detectors import NonFinite
 from homeostat.laws import Hold
 from homeostat.observers import AttentionReach, DeadUnits, GradientNorm, Loss
 from homeostat.observers.observer import Observer
+from tests.system.parts import loops
+from tests.training import Training
 
 
 def batch(step: int) -> Tensor:
@@ -157,3 +159,37 @@ def test_a_pass_that_is_computed_again_is_measured_once_and_one_without_gradient
     readings = read(True)
     assert readings == read(False)
     assert len(set(readings)) > 1
+
+
+class Elsewhere(Training):
+    """Tensors that name no device are made on one that holds nothing, but for those of the model and its batches."""
+
+    def attach(self, *args, **options):
+        with torch.device("meta"):
+            return super().attach(*args, **options)
+
+    def step(self, **metrics):
+        loss = self.loss()
+        with torch.device("meta"):
+            self.homeostat.observe(loss=loss, **metrics)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            if self.steps == 5:
+                self.homeostat.load_state_dict(self.homeostat.state_dict())
+        self.keep(loss)
+        self.steps += 1
+
+
+@pytest.mark.parametrize("latency", [0, 1])
+def test_a_default_device_is_not_where_the_controller_works(latency):
+    def run(training: Training) -> list[float]:
+        training.attach(
+            loops(),
+            latency=latency,
+            guards=[Guard(Loss(), NonFinite())],
+            snapshots=SnapshotPolicy(every=4, probation=1),
+        )
+        return training.run(10).losses
+
+    assert run(Elsewhere()) == run(Training())
