@@ -42,11 +42,11 @@ class Metrics:
         slot = self._slots.get(name) or self._slot(name)
         # Told in every step, so that nothing is asked of a tensor that its number answers too.
         if not isinstance(value, Tensor):
-            number: Tensor | float = float(value)
+            number: Tensor | float = value if type(value) is float else _number(name, value)
         elif on_host(value):
             try:
                 number = float(value.item())
-            except RuntimeError:
+            except (RuntimeError, TypeError):
                 raise _no_number(name, value) from None
         elif value.numel() != 1:
             raise _no_number(name, value)
@@ -190,9 +190,23 @@ class _Slot:
         self.calls = 0
 
 
-def _no_number(name: str, value: Tensor) -> HomeostatError:
-    shape = tuple(value.shape)
-    return HomeostatError(f"Metric {name!r} must be one number; got shape {shape}. Reduce it, e.g. with .mean().")
+def _number(name: str, value: Any) -> float:
+    """Return what is no tensor as a float: Python's numbers, and NumPy's, scalars or in an array."""
+    try:
+        found = value.item() if hasattr(value, "item") else value
+        if not isinstance(found, (str, bytes, bytearray)):
+            return float(found)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise _no_number(name, value)
+
+
+def _no_number(name: str, value: Any) -> HomeostatError:
+    shape = tuple(getattr(value, "shape", ()))
+    if shape:
+        return HomeostatError(f"Metric {name!r} must be one number; got shape {shape}. Reduce it, e.g. with .mean().")
+    kind = getattr(value, "dtype", type(value).__name__)
+    return HomeostatError(f"Metric {name!r} must be one number; got {kind}. Give a float, or a tensor of one.")
 
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:

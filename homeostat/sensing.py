@@ -12,7 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils.hooks import RemovableHandle
 
-from homeostat.agreement import Agreement
+from homeostat.agreement import Agreement, refuse_outsider
 from homeostat.errors import StateError
 from homeostat.landing import Landing, on_host
 from homeostat.observers.observer import Observer, Phase
@@ -80,6 +80,9 @@ class Senses:
         latency: ticks between measuring and reading.
         agreement: what else the ranks compare in the same sum.
         warn: takes what an observer says of having nothing to measure.
+
+    Raises:
+        AttachError: this rank is not in the group.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Senses:
         agreement: Agreement | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
+        refuse_outsider(group)
         self._plant = plant
         self._group = group
         self._latency = latency
