@@ -10,10 +10,24 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from homeostat.errors import DivergenceError
+from homeostat.errors import AttachError, DivergenceError
 
 # Twice the exponent of the greatest group, 2^14 ranks, and twice these bits are at most 53, so that float64 is exact.
 _BITS = 11
+
+
+def refuse_outsider(group: dist.ProcessGroup | None) -> None:
+    """Refuse a group that this rank is not in.
+
+    Raises:
+        AttachError: it is not.
+    """
+    if group is not None and dist.get_rank(group) < 0:
+        msg = (
+            f"A rank must be in the process group that it attaches with; got rank {dist.get_rank()}, which is not. "
+            "Attach on the ranks of the group only, or give this one a group of its own."
+        )
+        raise AttachError(msg)
 
 
 class Agreement:
@@ -36,7 +50,7 @@ class Agreement:
         """Return h_i and h_i^2 of this rank, shape (3, 2), in the type and on the device of `like`."""
         checksum = crc32(repr(sorted(self._commands().items())).encode())
         parts = [checksum >> shift & (1 << _BITS) - 1 for shift in (0, _BITS, 2 * _BITS)]
-        columns = torch.tensor([[part, part * part] for part in parts], dtype=like.dtype)
+        columns = torch.tensor([[part, part * part] for part in parts], dtype=like.dtype, device="cpu")
         # From pinned memory the copy does not wait for the device.
         return columns.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else columns.to(like.device)
 

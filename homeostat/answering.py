@@ -287,11 +287,14 @@ class Answering:
         self._trace.append(intervention)
         text = f"{intervention.sentence}{f' The reason: {reason}.' if reason else ''}"
         if intervention.answer == "abort" and not intervention.advised:
-            raise GuardAbort(f"{text} {self._diagnosis()}")
+            raise GuardAbort(f"{text} {self._diagnosis(intervention.guard)}")
         warnings.warn(text, HomeostatWarning, stacklevel=2)
 
-    def _diagnosis(self) -> str:
-        """Say what was tried before the run was given up."""
+    def _diagnosis(self, gives_up: str) -> str:
+        """Say what was tried before the run was given up by this guard."""
         tried = Counter((i.guard, i.answer) for i in self._trace.interventions if i.answer not in {"alarm", "abort"})
         told = ", ".join(f"{answer} by {guard!r} {count} times" for (guard, answer), count in tried.items())
+        # One that gives up has not been asked for alarms: it would have gone back.
+        if any(i.guard == gives_up and i.answer == "alarm" for i in self._trace.interventions):
+            told += f"{', ' * bool(told)}to go back, without a snapshot to go back to"
         return f"Tried before: {told or 'nothing'}. Look at the data, the rate and the weights at that tick."

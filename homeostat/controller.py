@@ -228,8 +228,8 @@ class Homeostat(Uneven):
     def override(self, loop: str, *values: float) -> None:
         """Set the knobs of a loop by hand and keep them there until `hand_back`; on all ranks alike.
 
-        The loop goes on measuring, and its law follows the knobs, so that it takes over again without a bump. Logged
-        as an event, and in every record of the loop by "override" among the limits.
+        The loop goes on measuring, and its law follows the knobs. Logged as an event, and in every record of the loop
+        by "override" among the limits.
 
         Args:
             loop: name, as in `knobs`.
@@ -244,14 +244,17 @@ class Homeostat(Uneven):
         self.trace.append(Event(engine.plant.tick, f"loop {loop!r} overridden by hand: {runner.delivered}"))
 
     def hand_back(self, loop: str) -> None:
-        """Let a loop that was overridden steer again, from where its knobs are.
+        """Let a loop that was overridden steer again, from where its knobs are; nothing happens to one that was not.
+
+        A law that goes on from its knob's position does so without a bump; a `Schedule` or a filter goes to its own
+        command at the next decision, as far as the actuator's `slew` lets it.
 
         Raises:
             HomeostatError: not attached, or no such loop.
         """
         engine = self._attached("hand_back")
-        engine.runner(loop).hand_back()
-        self.trace.append(Event(engine.plant.tick, f"loop {loop!r} handed back"))
+        if engine.runner(loop).hand_back():
+            self.trace.append(Event(engine.plant.tick, f"loop {loop!r} handed back"))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next decisions depend on, as plain data (JSON, or `torch.save` with weights_only)."""

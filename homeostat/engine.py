@@ -78,7 +78,7 @@ class Engine:
         self.plant = plant
         self.group, self.joined = group, False
         agreement = None if group is None else Agreement(group, self.knobs)
-        self._senses = Senses(plant, group, latency, agreement)
+        self._senses = Senses(plant, group, latency, agreement, self.warn)
         self._monitoring = Monitoring(plant, latency, report_every, trace)
         self._trace = trace
         self._agenda = Agenda(plant, self._senses, self._monitoring, vitals_every)

@@ -24,7 +24,7 @@ class Landing:
         self._arrived: torch.cuda.Event | None = None
         self._host = numbers
         if isinstance(numbers, Tensor) and numbers.is_cuda:
-            self._host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._host = torch.empty(numbers.shape, dtype=numbers.dtype, device="cpu", pin_memory=True)
             self._host.copy_(numbers, non_blocking=True)
             self._arrived = torch.cuda.current_stream(numbers.device).record_event()
 

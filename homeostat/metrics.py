@@ -42,11 +42,11 @@ class Metrics:
         slot = self._slots.get(name) or self._slot(name)
         # Told in every step, so that nothing is asked of a tensor that its number answers too.
         if not isinstance(value, Tensor):
-            number: Tensor | float = float(value)
+            number: Tensor | float = value if type(value) is float else _number(name, value)
         elif on_host(value):
             try:
                 number = float(value.item())
-            except RuntimeError:
+            except (RuntimeError, TypeError):
                 raise _no_number(name, value) from None
         elif value.numel() != 1:
             raise _no_number(name, value)
@@ -205,13 +205,29 @@ class _Slot:
         self.calls = 0
 
 
-def _no_number(name: str, value: Tensor) -> HomeostatError:
-    shape = tuple(value.shape)
-    return HomeostatError(f"Metric {name!r} must be one number; got shape {shape}. Reduce it, e.g. with .mean().")
+def _number(name: str, value: Any) -> float:
+    """Return what is no tensor as a float: Python's numbers, and NumPy's, scalars or in an array."""
+    try:
+        found = value.item() if hasattr(value, "item") else value
+        if not isinstance(found, (str, bytes, bytearray)):
+            return float(found)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise _no_number(name, value)
+
+
+def _no_number(name: str, value: Any) -> HomeostatError:
+    shape = tuple(getattr(value, "shape", ()))
+    if shape:
+        return HomeostatError(f"Metric {name!r} must be one number; got shape {shape}. Reduce it, e.g. with .mean().")
+    kind = getattr(value, "dtype", type(value).__name__)
+    return HomeostatError(f"Metric {name!r} must be one number; got {kind}. Give a float, or a tensor of one.")
 
 
 def _greater(a: Tensor | float, b: Tensor | float) -> Tensor | float:
     """Return the greater one; NaN where either is."""
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+    if isinstance(a, Tensor):
+        return torch.maximum(a, torch.as_tensor(b, dtype=a.dtype, device=a.device))
+    if isinstance(b, Tensor):
+        return _greater(b, a)
     return b if b > a or b != b else a  # noqa: PLR0124 - only NaN differs from itself

@@ -177,8 +177,9 @@ class AttentionTap(nn.Module):
     """A place in an attention module where an observer may listen to queries and keys.
 
     Call it with the tensors that enter the score product (after any rotary step). It does nothing unless a
-    listener is set, and then only in training. Recomputation under checkpointing calls it once more; a listener
-    that wants a step once takes the first call. A copy of the tap (of an averaged or saved model) has no listener.
+    listener is set, and then only in training with gradients. Recomputation under checkpointing may call it once more;
+    a listener that wants a step once takes the first call. A copy of the tap (of an averaged or saved model) has no
+    listener.
     """
 
     def __init__(self) -> None:
@@ -193,7 +194,8 @@ class AttentionTap(nn.Module):
         self, q: Tensor, k: Tensor, *, scale: float, causal: bool = False, key_mask: Tensor | None = None
     ) -> None:
         """Offer one attention call to the listener, if there is one."""
-        if self.listener is not None and self.training:
+        # Without gradients it is an evaluation, or checkpointing, which computes it again with them.
+        if self.listener is not None and self.training and torch.is_grad_enabled():
             self.listener(AttentionCall(q.detach(), k.detach(), scale, causal, key_mask))
 
 

@@ -87,14 +87,16 @@ class Plant:
         return any(optimizer in self.stepping for optimizer in held or self.optimizers[:1])
 
     def schedule(self) -> float:
-        """Where the learning-rate schedule stands, relative to its own reference, as the first group says.
+        """Where the learning-rate schedule stands, relative to its own reference, as the first group says; 1 for none.
 
         The reference is the group's `max_lr` (one-cycle), else `initial_lr` (torch's schedulers), else the rate the
         optimizer was built with.
         """
         optimizer = self.optimizers[0]
         group = optimizer.param_groups[0]
-        reference = float(group.get("max_lr") or group.get("initial_lr") or optimizer.defaults["lr"])
+        if "lr" not in group:
+            return 1.0
+        reference = float(group.get("max_lr") or group.get("initial_lr") or optimizer.defaults.get("lr", group["lr"]))
         return float(group["lr"]) / reference if reference else 1.0
 
     def cached(self, key: str, compute: Callable[[], T]) -> T:

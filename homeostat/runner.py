@@ -124,12 +124,12 @@ class Runner:
         self.delivered = self.write(values)
         self._positions = self._coordinates(self.delivered)
 
-    def hand_back(self) -> None:
-        """Let the law go on from where the knobs are."""
-        if self._hand == "operator":
-            self._hand = "law"
-            # Found, so that the law departs from there and not from what it would have done.
-            self._found = True
+    def hand_back(self) -> bool:
+        """Let the law depart from where the knobs are, not from what it would have done; False where no hand is on."""
+        if self._hand != "operator":
+            return False
+        self._hand, self._found = "law", True
+        return True
 
     def depart(self, values: tuple[float, ...]) -> None:
         """Put the knobs at `values`, in their units, or back to where a hand holds them; the law goes on from there."""

@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.utils.hooks import RemovableHandle
 
-from homeostat.agreement import Agreement
+from homeostat.agreement import Agreement, refuse_outsider
 from homeostat.errors import StateError
 from homeostat.landing import Landing, on_host
 from homeostat.observers.observer import Observer, Phase
 from homeostat.pace import Pace
 from homeostat.plant import Plant
+from homeostat.sensor import Sensor
 from homeostat.state import from_data, require, to_data
 
 # Taken in one step, read in the next.
 _OF_UPDATES: tuple[Phase, ...] = ("proposals", "updates")
 _EARLY: tuple[Phase, ...] = (*_OF_UPDATES, "activations")
-
-
-class Sensor:
-    """One observer at work on one plant.
-
-    Args:
-        observer: what is measured.
-        pace: when.
-        plant: what it is measured on.
-
-    Raises:
-        AttachError: the plant has nothing of this kind to measure.
-    """
-
-    def __init__(self, observer: Observer, pace: Pace, plant: Plant) -> None:
-        self.observer = observer
-        self.pace = pace
-        self.memory = observer.init(plant)
-        self.history = observer.start()
-        self.handles: tuple[RemovableHandle, ...] = observer.attach(plant, self.memory)
-        # A measurement of an update is taken after one step and rides the vector of the next.
-        self.measured: Tensor | float | None = None
-        # Kept apart until the step is over: with a closure, what the step before measured is read in between.
-        self.proposed: Tensor | float | None = None
-
-    def close(self) -> None:
-        """Remove the observer's hooks."""
-        for handle in self.handles:
-            handle.remove()
 
 
 class _Flight(NamedTuple):
@@ -79,15 +50,25 @@ class Senses:
         group: process group to reduce over, None for one process.
         latency: ticks between measuring and reading.
         agreement: what else the ranks compare in the same sum.
+        warn: takes what an observer says of having nothing to measure.
+
+    Raises:
+        AttachError: this rank is not in the group.
     """
 
     def __init__(
-        self, plant: Plant, group: dist.ProcessGroup | None, latency: int, agreement: Agreement | None = None
+        self,
+        plant: Plant,
+        group: dist.ProcessGroup | None,
+        latency: int,
+        agreement: Agreement | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
+        refuse_outsider(group)
         self._plant = plant
         self._group = group
         self._latency = latency
-        self._agreement = agreement
+        self._agreement, self._warn = agreement, warn
         self._sensors: list[Sensor] = []
         self._updates: list[Sensor] = []
         self._activations: list[Sensor] = []
@@ -255,7 +236,7 @@ class Senses:
             if saved is not None:
                 sensor.observer.load(self._plant, sensor.memory, saved)
         self._flights = deque(
-            _Flight(arrives, tuple(sensors), Landing(torch.tensor(vector, dtype=self._plant.dtype)))
+            _Flight(arrives, tuple(sensors), Landing(torch.tensor(vector, dtype=self._plant.dtype, device="cpu")))
             for arrives, sensors, vector in state["flights"]
         )
 
@@ -282,7 +263,11 @@ class Senses:
         if sensor.observer.phase in _OF_UPDATES:
             measured, sensor.measured = sensor.measured, None
             return measured
-        return sensor.observer.observe(self._plant, sensor.memory)
+        found = sensor.observer.observe(self._plant, sensor.memory)
+        told = sensor.observer.missing(sensor.memory) if found is None else ""
+        if told:
+            self._warn(told)
+        return found
 
     def _alone(self, measured: list[Tensor | float | None]) -> Tensor | list[Any]:
         """Return what one process has measured, as one row: numbers where nobody has to wait for them."""

@@ -91,7 +91,8 @@ class Intervention(NamedTuple):
     @property
     def sentence(self) -> str:
         """What happened, for people."""
-        done = _DONE[self.answer] + ("" if self.back_to is None else f" to tick {self.back_to}")
+        put_back = ", put back" if self.answer == "abort" else ""
+        done = _DONE[self.answer] + ("" if self.back_to is None else f"{put_back} to tick {self.back_to}")
         return f"Guard {self.guard!r} at tick {self.tick}: {self.text}; {'advised: ' if self.advised else ''}{done}."
 
 

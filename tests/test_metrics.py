@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -106,6 +107,34 @@ def test_a_skipped_step_takes_all_metrics_since_the_last_tick_and_nothing_older(
 def test_more_than_one_number_is_refused():
     with pytest.raises(HomeostatError, match=r"'loss' must be one number; got shape \(3,\)"):
         metrics().observe("loss", torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (None, "NoneType"),
+        ("3", "str"),
+        (np.array("3"), "<U1"),
+        ([1.0], "list"),
+        (1 + 2j, "complex"),
+        (10**400, "int"),
+        (np.array([1.0, 2.0]), r"shape \(2,\)"),
+        (torch.tensor(1 + 2j), "torch.complex64"),
+        (torch.zeros(0), r"shape \(0,\)"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_number_is_refused_by_the_metric_s_name(value, got):
+    with pytest.raises(HomeostatError, match=f"^Metric 'loss' must be one number; got {got}[.] "):
+        metrics().observe("loss", value)
+
+
+@pytest.mark.parametrize("value", [2, np.float32(2), np.int64(2), np.array(2.0), np.array([2.0]), Fraction(4, 2)])
+def test_a_number_may_be_python_s_or_numpy_s(value):
+    m = metrics()
+    m.observe("loss", value)
+    assert m.current("loss") == 2.0
+    assert type(m.current("loss")) is float
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5), st.booleans())

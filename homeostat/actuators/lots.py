@@ -78,7 +78,7 @@ class Lots:
         """Continue from what `save` returned, in a run that now counts so many faults."""
         self.faults, self._next = faults, 0
         self.quiet, coming = saved
-        self._coming = deque((tick, Landing(torch.tensor(near))) for tick, near in coming)
+        self._coming = deque((tick, Landing(torch.tensor(near, device="cpu"))) for tick, near in coming)
 
     def _count(self, *, near: bool) -> None:
         self.quiet = 0 if near else self.quiet + 1

@@ -43,7 +43,8 @@ class LearningRate(Actuator):
             lr * weight_decay at the schedule's value (AdamW and torch's other decoupled optimizers).
 
     Raises:
-        AttachError: a group does not exist, or its optimizer estimates the rate itself (Prodigy, D-Adaptation).
+        AttachError: a group does not exist, it has no rate, or its optimizer estimates the rate itself (Prodigy,
+            D-Adaptation).
     """
 
     low: float = 1e-4
@@ -64,7 +65,12 @@ class LearningRate(Actuator):
                 raise AttachError(msg)
         memory = _Factor(None if self.groups is None else frozenset(places[i] for i in self.groups))
         for i, group in enumerate(plant.groups):
-            if estimates_rate(group) and (self.groups is None or i in self.groups):
+            if self.groups is not None and i not in self.groups:
+                continue
+            if "lr" not in group:
+                msg = f"LearningRate must find a rate; got no 'lr' in group {i}. Name `groups`, or drop the loop."
+                raise AttachError(msg)
+            if estimates_rate(group):
                 msg = (
                     f"LearningRate must not scale an optimizer that estimates its own rate; got a 'd' in group {i}. "
                     "Leave its rate alone (a factor destroys the estimate), or use AdamW."

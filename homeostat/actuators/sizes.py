@@ -155,7 +155,7 @@ class Sizes:
         self._sent = None
         if sent is not None:
             # In float64, which holds every float32.
-            norms = torch.tensor(sent[1], dtype=torch.float64)
+            norms = torch.tensor(sent[1], dtype=torch.float64, device="cpu")
             self._sent = _Sent([parameters[i] for i in sent[0]], Landing(norms))
 
     def _take_in(self, sent: _Sent, since: Drift) -> None:

@@ -84,8 +84,8 @@ class _Memory:
         self.tensors: list[Tensor] = []
         self.shards: list[Tensor] = []
         self.before: list[Tensor] = []
-        self.roots = torch.zeros(0)
-        self.matrices = torch.zeros(0, dtype=torch.bool)
+        self.roots = torch.zeros(0, device=device)
+        self.matrices = torch.zeros(0, dtype=torch.bool, device=device)
         self.watch = 0
         self.alarm = torch.zeros((), device=device)
         self.lots = Lots()

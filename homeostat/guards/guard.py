@@ -44,7 +44,8 @@ class Guard(Part):
         every: ticks between two readings.
         young: ticks at the start in which the detector of an exact guard on a metric learns from each, since losses
             fall fast there, and there are few to judge by.
-        cooldown: ticks after a rollback or a reset, of whichever guard, in which this one finds nothing.
+        cooldown: ticks after a reset, or a rollback without a replay, of whichever guard, in which this one finds
+            nothing.
         name: in records and reports; by default made of the observer's and the detector's kinds.
         optional: leave the guard out where the plant offers no such reading, instead of refusing.
 

@@ -60,7 +60,7 @@ class Lookout:
         return math.exp(self._usual - size) if self._usual is not None and math.isfinite(size) else None
 
     def rest(self, tick: int) -> None:
-        """After an intervention: forget evidence, and look away while the run settles."""
+        """After a reset or a rollback: forget evidence, and look away for `cooldown` ticks."""
         self._state = self.guard.detector.rest(self._state)
         self.screen = self.guard.detector.screen(self._state)
         self._quiet_until = tick + self.guard.cooldown

@@ -12,7 +12,7 @@ from homeostat.errors import StateError
 from homeostat.guards.tensor_tree import PutBack
 
 # What schedules write into a group. Where the run goes on instead of being replayed, the schedule goes on too.
-_SCHEDULED = frozenset({"lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "weight_decay"})
+SCHEDULED = frozenset({"lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "weight_decay"})
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
@@ -71,5 +71,5 @@ def optimizer_back(optimizer: Optimizer, tree: Mapping[str, Any], back: PutBack,
     # A group that came after the snapshot stays as it is.
     for group, saved_group in zip(optimizer.param_groups, tree["groups"], strict=False):
         for key, saved in saved_group.items():
-            if replay or key not in _SCHEDULED:
+            if replay or key not in SCHEDULED:
                 group[key] = back.merged(group.get(key), saved)

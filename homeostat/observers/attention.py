@@ -159,7 +159,8 @@ class AttentionReach(Observer):
         generator = torch.Generator(call.q.device).manual_seed((self.seed * 1_000_003 + plant.tick) * 1009 + number)
         batch, length = call.q.shape[0], call.q.shape[2]
         count = min(batch, 4)
-        clips = torch.randperm(batch, generator=torch.Generator().manual_seed(self.seed + plant.tick))[:count].tolist()
+        of_clips = torch.Generator().manual_seed(self.seed + plant.tick)
+        clips = torch.randperm(batch, generator=of_clips, device="cpu")[:count].tolist()
         sampled = min(-(-self.queries // count), length)
         beyond, total = [], []
         for clip in clips:

@@ -17,21 +17,58 @@ from homeostat.plant import Plant
 from homeostat.watch import is_compiled
 
 KINDS = (nn.ReLU, nn.ReLU6, nn.Threshold)
+# Readings in a row without a call after which it is said.
+PATIENCE = 10
+
+
+class _Ear:
+    """A hook on a module, which stays: a compiler takes the hooks that it finds, and sees none that come later.
+
+    It hears one pass after it was told to. Only the first call counts, so that neither a second micro-batch nor
+    recomputation is measured besides.
+    """
+
+    def __init__(self) -> None:
+        self.due = False
+        self.dead: Tensor | None = None
+        self.units = 0
+        self.module: nn.Module | None = None
+        self.hook: RemovableHandle | None = None
+
+    def __reduce__(self) -> tuple[type[_Ear], tuple[()]]:
+        # That of a copied or saved model is nobody's.
+        return _Ear, ()
+
+    def __call__(self, module: nn.Module, _: Any, output: Tensor) -> None:
+        # Without gradients it is an evaluation, or checkpointing, which computes it again with them.
+        if self.due and module.training and torch.is_grad_enabled() and output.numel():
+            self.due = False
+            units = 1 if output.ndim >= 4 else output.ndim - 1
+            alive = (output.detach() > 0).transpose(0, units).flatten(1).any(1)
+            self.dead, self.units = gathered((~alive).sum()), len(alive)
+
+    def listen(self, module: nn.Module) -> None:
+        if self.module is not module:
+            self.close()
+            self.module, self.hook = module, module.register_forward_hook(self)
+        self.due, self.dead = True, None
+
+    def close(self) -> None:
+        if self.hook is not None:
+            self.hook.remove()
+        self.module = self.hook = None
 
 
 class _Ears:
-    """Hooks on modules for the next forward pass, and what they heard of it."""
+    """One for each module, by its name."""
 
     def __init__(self, names: list[str]) -> None:
-        self.names = names
-        self.hooks: list[RemovableHandle] = []
-        # By module: how many units are dead, and how many there are. Only the first call counts, so that neither a
-        # second micro-batch nor recomputation is measured besides.
-        self.heard: dict[str, tuple[Tensor, int]] = {}
+        self.by_name = {name: _Ear() for name in names}
+        self.unheard = 0
 
     def close(self) -> None:
-        while self.hooks:
-            self.hooks.pop().remove()
+        for ear in self.by_name.values():
+            ear.close()
 
 
 class _Close(RemovableHandle):
@@ -51,6 +88,10 @@ class DeadUnits(Observer):
     A unit is a channel (dimension 1) of an output of four dimensions or more, else a place in its last dimension. One
     that is never positive gets no gradient; a share that rises and stays tells of a step that was far too large.
 
+    A model may be compiled after `attach`, as a whole or in place: it is then compiled twice, with a measurement and
+    without. An alarm tells of modules that are not heard. A copy of the model, or one that is saved whole, keeps hooks
+    that do nothing.
+
     Attributes:
         modules: glob of the qualified names of `ReLU`, `ReLU6` and `Threshold` modules.
 
@@ -68,7 +109,7 @@ class DeadUnits(Observer):
         if any(map(is_compiled, plant.model.modules())):
             msg = (
                 "DeadUnits must be attached to a model that is not compiled; got a compiled one. "
-                "Attach first, or drop the guard."
+                "Attach first and compile then, or drop the guard."
             )
             raise AttachError(msg)
         return _Ears(names)
@@ -80,27 +121,24 @@ class DeadUnits(Observer):
 
     def prepare(self, plant: Plant, memory: _Ears) -> None:
         """Listen to the next forward pass."""
-        memory.close()
-        memory.heard.clear()
-        for name in memory.names:
-            module = plant.model.get_submodule(name)
-            memory.hooks.append(module.register_forward_hook(_listener(memory, name)))
+        for name, ear in memory.by_name.items():
+            ear.listen(plant.model.get_submodule(name))
 
     def observe(self, plant: Plant, memory: _Ears) -> Tensor | None:
         """Return what was heard, or None if no such module was called."""
-        memory.close()
-        heard = list(memory.heard.values())
-        if not heard:
-            return None
-        dead = torch.stack([count.to(plant.device) for count, _ in heard]).sum()
-        return dead / sum(units for _, units in heard)
+        ears = memory.by_name.values()
+        heard = [(ear.dead.to(plant.device), ear.units) for ear in ears if ear.dead is not None]
+        for ear in ears:
+            ear.due, ear.dead = False, None
+        memory.unheard = 0 if heard else memory.unheard + 1
+        return torch.stack([dead for dead, _ in heard]).sum() / sum(units for _, units in heard) if heard else None
 
-
-def _listener(ears: _Ears, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-    def listen(module: nn.Module, _: Any, output: Tensor) -> None:
-        if module.training and name not in ears.heard and output.numel():
-            units = 1 if output.ndim >= 4 else output.ndim - 1
-            alive = (output.detach() > 0).transpose(0, units).flatten(1).any(1)
-            ears.heard[name] = gathered((~alive).sum()), len(alive)
-
-    return listen
+    def missing(self, memory: _Ears) -> str:
+        """Say, once, that nothing is heard."""
+        if memory.unheard != PATIENCE:
+            return ""
+        return (
+            f"DeadUnits must hear its modules in training; got no call of {', '.join(memory.by_name)} in {PATIENCE} "
+            "readings. If the model was compiled before attach, call torch.compiler.reset(); else choose `modules` "
+            "that are called in train mode."
+        )

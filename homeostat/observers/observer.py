@@ -64,6 +64,11 @@ class Observer(Part):
     def observe(self, plant: Plant, memory: Any) -> Tensor | float | None:
         """Measure once: shape () on the plant's device, or a number that the host has at hand; None for no reading."""
 
+    def missing(self, memory: Any) -> str:
+        """Return what is to be said of a measurement that gave None, once; empty for nothing."""
+        del memory
+        return ""
+
     def glance(self, plant: Plant, memory: Any) -> Tensor | float | None:
         """Return what guards compare in the steps between two readings, if `instant`: all of it, or less for less."""
         return self.observe(plant, memory)

@@ -23,7 +23,7 @@ class _Layers:
 
     def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
-        self.channels = torch.tensor([float(layer.running_var.numel()) for layer in layers])
+        self.channels = torch.tensor([float(layer.running_var.numel()) for layer in layers], device="cpu")
         self.are_few = sum(layer.running_var.numel() for layer in layers) <= FEW
         self.first = layers[0]._buffers
 

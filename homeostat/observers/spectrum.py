@@ -66,7 +66,7 @@ class EffectiveRank(Observer):
                 )
                 raise AttachError(msg)
             n = len(parameter)
-            drawn = torch.randperm(n, generator=generator)[: self.rows].sort().values
+            drawn = torch.randperm(n, generator=generator, device="cpu")[: self.rows].sort().values
             chosen[name] = None if n <= self.rows else drawn.to(parameter.device)
         return _Rows(chosen, dials[0] if dials else None)
 

@@ -44,12 +44,12 @@ class _Sample:
     def select(self, rows: list[int]) -> None:
         """Prepare for these rows; told once for many measurements, and on the host alone."""
         self.rows = rows
-        counts = torch.tensor([self.counts[row] for row in rows], dtype=torch.float32)
+        counts = torch.tensor([self.counts[row] for row in rows], dtype=torch.float32, device="cpu")
         width = self.indices.shape[1]
-        mask = (torch.arange(width) < counts[:, None]).float()
+        mask = (torch.arange(width, device="cpu") < counts[:, None]).float()
         self.mask = None if bool(mask.all()) else mask.to(self.indices.device)
         self.least = (self.floor * counts.sqrt()).to(self.indices.device)
-        middle = torch.zeros(len(rows))
+        middle = torch.zeros(len(rows), device="cpu")
         for place in ((len(rows) - 1) // 2, len(rows) // 2) if rows else ():
             middle[place] += 0.5
         self.middle = middle.to(self.indices.device)
@@ -154,12 +154,13 @@ class UpdateRatio(Observer):
         sizes = {i: size for i, size in eligible.items() if size}
         generator = torch.Generator().manual_seed(self.seed)
         places = list(sizes)
-        chosen = sorted(places[i] for i in torch.randperm(len(places), generator=generator)[: self.tensors].tolist())
+        drawn = torch.randperm(len(places), generator=generator, device="cpu")
+        chosen = sorted(places[i] for i in drawn[: self.tensors].tolist())
         width = min(self.elements, max((sizes[i] for i in chosen), default=0))
-        indices = torch.zeros(len(chosen), width, dtype=torch.int64)
+        indices = torch.zeros(len(chosen), width, dtype=torch.int64, device="cpu")
         for row, i in enumerate(chosen):
-            drawn = _draw(sizes[i], width, generator)
-            indices[row, : len(drawn)] = drawn
+            elements = _draw(sizes[i], width, generator)
+            indices[row, : len(elements)] = elements
         return _Sample(count, chosen, indices.to(plant.device), [min(sizes[i], width) for i in chosen], self.floor)
 
 
@@ -180,8 +181,8 @@ def _clocked(plant: Plant) -> list[Tensor]:
 def _draw(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Return `count` random places out of `size`; all places where there are no more."""
     if size <= count:
-        return torch.arange(size)
+        return torch.arange(size, device="cpu")
     # Repeats are rare in a large tensor and cost a little precision only; a permutation of it costs its size.
     if size > 64 * count:
-        return torch.randint(size, (count,), generator=generator)
-    return torch.randperm(size, generator=generator)[:count]
+        return torch.randint(size, (count,), generator=generator, device="cpu")
+    return torch.randperm(size, generator=generator, device="cpu")[:count]

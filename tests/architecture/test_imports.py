@@ -41,6 +41,7 @@ LEVELS = (
     ("homeostat.observers.observer", "homeostat.laws.law", "homeostat.actuators.actuator"),
     ("homeostat.observers", "homeostat.laws", "homeostat.actuators"),
     ("homeostat.analysis",),
+    ("homeostat.sensor",),
     ("homeostat.loop", "homeostat.sensing", "homeostat.guards", "homeostat.damping", "homeostat.bounds"),
     ("homeostat.runner", "homeostat.transient", "homeostat.answering", "homeostat.monitoring"),
     ("homeostat.assembly", "homeostat.guarding", "homeostat.agenda"),
@@ -175,3 +176,19 @@ def test_the_core_needs_no_optional_package_and_is_imported_fast() -> None:
     # Beyond torch: building the parts' schemas takes a few tenths of a second of processor time; a heavy import would
     # add seconds.
     assert float(result.stdout) < 2.0
+
+
+MAKERS = {"arange", "as_tensor", "empty", "eye", "full", "ones", "rand", "randint", "randperm", "tensor", "zeros"}
+
+
+def test_every_tensor_is_made_on_a_device_that_is_named():
+    # torch.set_default_device would have others elsewhere than what they meet.
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in sorted((ROOT / "homeostat").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in {f"torch.{maker}" for maker in MAKERS}
+        and "device" not in {keyword.arg for keyword in call.keywords}
+    ]
+    assert not unnamed

@@ -154,11 +154,21 @@ def test_a_fault_that_a_replay_meets_again_is_in_the_data_and_is_skipped():
 
 def test_a_run_that_cannot_be_helped_is_given_up_with_a_diagnosis():
     struck = Victim().attach(ladder=Ladder(patience=1, batches=1, rollbacks=1))
-    with pytest.raises(GuardAbort, match=r"nan is not finite; the run is given up.*rollback by 'loss non_finite' 1 t"):
+    with pytest.raises(GuardAbort, match=r"nan is not finite; .* given up, put back to tick \d+\..*rollback by .* 1 t"):
         struck.run(lambda moment, run, _: spoil_if(moment, run, 40))
     assert struck.told()[-1][1] == "abort"
     # It stands where it last was good, and can be saved.
     assert all(t.isfinite().all() for t in struck.state())
+
+
+def test_a_run_that_has_nothing_to_go_back_to_is_given_up_with_that_for_a_diagnosis():
+    guard = Guard(Loss(), NonFinite(), "rollback")
+    struck = Victim().attach((guard,), ladder=Ladder(budget=5), snapshots=None)
+    with (
+        pytest.warns(HomeostatWarning, match="The reason: there is no snapshot to go back to"),
+        pytest.raises(GuardAbort, match=r"given up\. The .* before: to go back, without a snapshot to go back to"),
+    ):
+        struck.run(lambda moment, run, _: spoil_if(moment, run, 40))
 
 
 def test_a_budget_that_is_used_up_ends_the_run_and_leaves_the_rate_to_its_schedule():

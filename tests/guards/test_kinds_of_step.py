@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
+from schedulefree import AdamWScheduleFree, RAdamScheduleFree, SGDScheduleFree
 from torch import nn
 from torch.optim import LBFGS, SGD, Adagrad, AdamW
 
@@ -126,3 +128,33 @@ def test_a_reset_is_answered_by_new_moments_and_no_step():
     struck.run(strike)
     assert struck.told() == [(20, "reset", None)]
     assert counted[20:23] == [20, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: AdamWScheduleFree(ps, lr=0.1, warmup_steps=3),
+        lambda ps: SGDScheduleFree(ps, lr=0.1, warmup_steps=3),
+        lambda ps: RAdamScheduleFree(ps, lr=0.1),
+    ],
+    ids=["AdamW", "SGD", "RAdam"],
+)
+def test_schedule_free_does_not_count_a_step_that_is_skipped(make):
+    def run(bad: tuple[int, ...]) -> tuple[list[torch.Tensor], list[dict[str, object]]]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = make(list(model.parameters()))
+        optimizer.train()
+        homeostat = Homeostat([], guards=[GUARD]).attach(model, optimizer)
+        for step in range(12 + len(bad)):
+            loss = model(torch.ones(1, 3)).square().sum() * (math.nan if step in bad else 1.0)
+            homeostat.observe(loss=loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        return [p.detach().clone() for p in model.parameters()], copy.deepcopy(groups)
+
+    (weights, groups), (others, alike) = run(()), run((3, 8))
+    assert groups == alike
+    assert same(weights, others)

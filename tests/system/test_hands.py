@@ -264,3 +264,23 @@ def test_a_knob_that_was_handed_back_is_the_laws_own_when_the_run_goes_back(repl
     at = columns["tick"].tolist().index(30 if replay else 37)
     assert columns["delivered.0"][at] == pytest.approx(3.0, abs=1.0)
     assert len(set(columns["delivered.0"][at:])) > 1
+
+
+def test_to_hand_back_what_nobody_holds_is_no_event():
+    homeostat = Training().attach([steered()])
+    homeostat.override("rotary_base", 500.0)
+    for _ in range(2):
+        homeostat.hand_back("rotary_base")
+    assert [event.text for event in homeostat.trace.events][2:] == ["loop 'rotary_base' handed back"]
+
+
+@pytest.mark.parametrize(("slew", "after"), [(math.inf, 200.0), (0.1, 50 * math.exp(0.1))])
+def test_a_law_without_a_memory_of_its_knob_goes_to_its_command_as_far_as_slew_lets_it(slew, after):
+    training = Training()
+    law = Schedule(profile=Profile(points=((0, math.log(200.0)),)))
+    homeostat = training.attach([steered(law=law, actuator=BASE.model_copy(update={"slew": slew}))])
+    homeostat.override("rotary_base", 50.0)
+    training.run(3)
+    homeostat.hand_back("rotary_base")
+    training.run(1)
+    assert homeostat.knobs["rotary_base"] == (pytest.approx(after),)

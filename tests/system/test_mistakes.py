@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
-from homeostat import Homeostat, HomeostatWarning, Loop, RecipeError
-from homeostat.actuators import Dropout, LearningRate
+from homeostat import AttachError, Homeostat, HomeostatWarning, Loop, RecipeError
+from homeostat.actuators import ClipNorm, Dropout, LearningRate
+from homeostat.guards import Guard
+from homeostat.guards.detectors import NonFinite
 from homeostat.laws import Hold
-from homeostat.observers import GeneralizationGap, Loss
+from homeostat.observers import GeneralizationGap, Loss, UpdateRatio
 from homeostat.sinks import JsonLines
 from homeostat.trace import Event
 
@@ -63,3 +66,42 @@ def test_a_recipe_that_does_not_exist_is_not_looked_for_in_public():
     ) as caught:
         Homeostat.from_recipe("stedy")
     assert "/" not in str(caught.value)
+
+
+class Rateless(Optimizer):
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        del closure
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(0.1 * parameter.grad)
+
+
+def test_a_rate_is_asked_of_an_optimizer_only_by_who_needs_it():
+    model = nn.Linear(2, 2)
+    optimizer = Rateless(model.parameters())
+    with pytest.raises(
+        AttachError, match=r"^Loop 'learning_rate': LearningRate must .*; got no 'lr' in group 0\. Name"
+    ):
+        Homeostat([LOOP]).attach(model, optimizer)
+    watch = Loop(UpdateRatio(), Hold(), ClipNorm(), every=1)
+    homeostat = Homeostat([watch], guards=[Guard(Loss(), NonFinite())]).attach(model, optimizer)
+    for _ in range(3):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert homeostat.trace.loop("clip_norm")["reading.0"].min() > 0
+
+
+def test_a_rank_outside_of_the_group_is_told_so_when_it_attaches():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.Linear(1, 1)
+        optimizer = SGD(model.parameters(), lr=0.1)
+        homeostat = Homeostat([LOOP])
+        with pytest.raises(AttachError, match=r"^A rank must be in the process group .*; got rank 0, which is not"):
+            homeostat.attach(model, optimizer, process_group=dist.GroupMember.NON_GROUP_MEMBER)
+        homeostat.attach(model, optimizer)
+    finally:
+        dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Mixed precision and recomputation as users have them: real scalers, autocast, activation checkpointing."""
+"""Precision, recomputation and devices as users have them: real scalers, autocast, activation checkpointing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from homeostat.guards.detectors import NonFinite
 from homeostat.laws import Hold
 from homeostat.observers import AttentionReach, DeadUnits, GradientNorm, Loss
 from homeostat.observers.observer import Observer
+from tests.system.parts import loops
+from tests.training import Training
 
 
 def batch(step: int) -> Tensor:
@@ -108,37 +110,45 @@ def test_steady_decides_under_bfloat16_what_it_decides_without():
 class Attending(nn.Module):
     """A rectifier and an attention tap, with recomputation on the way back or without."""
 
-    def __init__(self, recomputes: bool) -> None:
+    def __init__(self, recomputes: bool, reentrant: bool = False) -> None:
         super().__init__()
-        self.net, self.tap, self.recomputes = network(), hnn.AttentionTap(), recomputes
+        self.net, self.tap, self.recomputes, self.reentrant = network(), hnn.AttentionTap(), recomputes, reentrant
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = checkpoint(self._pass, x, use_reentrant=False) if self.recomputes else self._pass(x)
+        if not self.recomputes:
+            return self._pass(x)
+        out: Tensor = checkpoint(self._pass, x, use_reentrant=self.reentrant)
         return out
 
     def _pass(self, x: Tensor) -> Tensor:
         self.calls += 1
         first, relu, last = self.net
         h = first(x)
-        self.tap(h.view(1, 1, 16, 32) * self.calls, h.view(1, 1, 16, 32), scale=1.0)
+        # The call that does not count would read otherwise.
+        wrong = self.calls != (2 if self.reentrant else 1)
+        self.tap(h.view(1, 1, 16, 32) * (2 if wrong else 1), h.view(1, 1, 16, 32), scale=1.0)
         positive = relu(h)
-        if self.calls > 1:  # what is computed again would read otherwise
+        if wrong:
             with torch.no_grad():
                 relu(-h)
         out: Tensor = last(positive)
         return out
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("observer", [DeadUnits(), AttentionReach(window=None, distance=3)])
-def test_what_is_computed_again_is_not_measured_again(observer):
+def test_a_pass_that_is_computed_again_is_measured_once_and_one_without_gradients_never(observer, reentrant):
     def read(recomputes: bool) -> list[float]:
-        model = Attending(recomputes)
+        model = Attending(recomputes, recomputes and reentrant)
         optimizer = AdamW(model.parameters(), lr=0.01)
         homeostat = Homeostat([watch(observer)]).attach(model, optimizer)
         for step in range(4):
+            if recomputes:
+                with torch.no_grad():
+                    model((-batch(step)).requires_grad_())
             model.calls = 0
-            loss = model(batch(step)).square().mean()
+            loss = model(batch(step).requires_grad_()).square().mean()
             homeostat.observe(loss=loss)
             loss.backward()
             optimizer.step()
@@ -149,3 +159,37 @@ def test_what_is_computed_again_is_not_measured_again(observer):
     readings = read(True)
     assert readings == read(False)
     assert len(set(readings)) > 1
+
+
+class Elsewhere(Training):
+    """Tensors that name no device are made on one that holds nothing, but for those of the model and its batches."""
+
+    def attach(self, *args, **options):
+        with torch.device("meta"):
+            return super().attach(*args, **options)
+
+    def step(self, **metrics):
+        loss = self.loss()
+        with torch.device("meta"):
+            self.homeostat.observe(loss=loss, **metrics)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            if self.steps == 5:
+                self.homeostat.load_state_dict(self.homeostat.state_dict())
+        self.keep(loss)
+        self.steps += 1
+
+
+@pytest.mark.parametrize("latency", [0, 1])
+def test_a_default_device_is_not_where_the_controller_works(latency):
+    def run(training: Training) -> list[float]:
+        training.attach(
+            loops(),
+            latency=latency,
+            guards=[Guard(Loss(), NonFinite())],
+            snapshots=SnapshotPolicy(every=4, probation=1),
+        )
+        return training.run(10).losses
+
+    assert run(Elsewhere()) == run(Training())

@@ -1,4 +1,8 @@
-"""Each fault of the suite once, in small: a guarded run ends as its unperturbed twin does."""
+"""Each fault of the suite once, in small: a guarded run ends as its unperturbed twin does.
+
+Ten of them are the end of a bare loop. The others do it no harm in this small net, which is trained on after them:
+there the test says only that the controller does none either.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from homeostat import Homeostat
 from homeostat import nn as hnn
 
 STEPS = 80
+HARMLESS = {"bit of a gradient", "zero gradients", "state lost", "rotary base x1000", "rotation scaled"}
 
 
 class Turn(nn.Module):
@@ -83,21 +88,28 @@ def small(monkeypatch):
 
 
 @cache
-def twins(method):
-    return [run(Case("small", seed), method) for seed in SEEDS]
+def twins():
+    return [run(Case("small", seed), "ours") for seed in SEEDS]
+
+
+def case(fault):
+    # The moment that seed 3 strikes would do no harm.
+    return Case("small", 0, fault, 30, 5 if fault == "bit of a moment" else 3)
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != KILLED])
 def test_a_guarded_run_ends_as_its_twin_does(fault):
-    twin = twins("ours")
+    twin = twins()
     assert not any(result.interventions for result in twin)
-    struck = run(Case("small", 0, fault, 30, 3), "ours")
+    struck = run(case(fault), "ours")
     assert counts(judge([*twin, struck])) == (1, 1), (struck, twin[0].loss)
 
 
-@pytest.mark.parametrize("fault", ["NaN batch", "learning rate x1000", "dropout stuck", "window stuck"])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in HARMLESS | {KILLED}])
 def test_the_same_fault_is_the_end_of_a_bare_loop(fault):
-    assert counts(judge([*twins("bare loop"), run(Case("small", 0, fault, 30, 3), "bare loop")])) == (0, 1)
+    # Judged beside the clean runs above, which end as a bare loop's do.
+    bare = run(case(fault), "bare loop")._replace(method="ours")
+    assert counts(judge([*twins(), bare])) == (0, 1)
 
 
 @cache
