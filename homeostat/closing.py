@@ -1,8 +1,11 @@
-"""Cleaning up that goes on after an error."""
+"""Cleaning up: what is called when the controller detaches, and going on after an error."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+
+from torch.utils.hooks import RemovableHandle
 
 
 def run_all(actions: Iterable[Callable[[], object]]) -> None:
@@ -16,3 +19,15 @@ def run_all(actions: Iterable[Callable[[], object]]) -> None:
             first = first or error
     if first is not None:
         raise first
+
+
+class Closing(RemovableHandle):
+    """A handle of which removing it is a call."""
+
+    def __init__(self, close: Callable[[], object]) -> None:
+        super().__init__(OrderedDict())
+        self._close = close
+
+    def remove(self) -> None:
+        """Call it."""
+        self._close()

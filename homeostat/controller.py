@@ -187,7 +187,7 @@ class Homeostat(Uneven):
         )
         self._open_sinks()
         if self._in_optimizer:
-            self._handles = ride(optimizer, self.state_dict, self.load_state_dict)
+            self._handles = ride(optimizer, self.state_dict, self._check, self.load_state_dict)
         for text in ("attached", *self._engine.left_out):
             self.trace.append(Event(0, text))
         for text in strangers(model, plant.optimizers):
@@ -220,9 +220,10 @@ class Homeostat(Uneven):
             keep: leave the knobs where they are; by default they return to where `attach` found them.
         """
         engine = self._attached("detach")
-        self._engine = None
+        self._engine = self._waiting = None
         ended = partial(self.trace.append, Event(engine.plant.tick, "detached"))
         handles = [handle.remove for handle in self._handles]
+        self._handles = []
         run_all([*handles, partial(engine.close, keep=keep), ended, *(sink.close for sink in self.trace.sinks)])
 
     def override(self, loop: str, *values: float) -> None:
@@ -280,9 +281,8 @@ class Homeostat(Uneven):
             ValueError: `precedence` is neither.
         """
         engine = self._attached("load_state_dict")
-        state = upgraded(state)
-        engine.check(state, precedence)
-        engine.load_state_dict(state, precedence)
+        self._check(state, precedence)
+        engine.load_state_dict(upgraded(state), precedence)
         self._waiting = Waiting(engine.plant, engine.warn)
         for sink in self.trace.sinks:
             sink.open(self._describe())
@@ -302,10 +302,13 @@ class Homeostat(Uneven):
             StateError: the snapshot is of another model, of other optimizers or loops; nothing is changed then.
         """
         engine = self._attached("resume")
-        restored = engine.answering.resume(lambda state: engine.check(upgraded(state), precedence))
+        restored = engine.answering.resume(partial(self._check, precedence=precedence))
         if restored is not None:
             self.load_state_dict(restored.extra, precedence=precedence)
         return restored is not None
+
+    def _check(self, state: Mapping[str, Any], precedence: Precedence = "checkpoint") -> None:
+        self._attached("load_state_dict").check(upgraded(state), precedence)
 
     def _open_sinks(self) -> None:
         opened: list[Sink] = []

@@ -153,7 +153,7 @@ class Engine:
 
     def depart(self, state: Mapping[str, Any]) -> None:
         """Put the knobs where they were in `state`, and let laws and guards go on from there."""
-        self._hearing.keep()
+        self._hearing.let_stand()
         for runner in self.runners:
             runner.depart(tuple(state["loops"][runner.name]["delivered"]))
         if self._guards is not None:
@@ -192,9 +192,11 @@ class Engine:
     def load_state_dict(self, state: Mapping[str, Any], precedence: Precedence, *, back: bool = False) -> None:
         """Continue from `state_dict`, which has been checked; `back` within the same run."""
         self._transients.end()
-        self._hearing.keep()
-        self._resuming.load_state_dict(state, precedence, back=back)
-        if not back:
+        self._hearing.let_stand()
+        if back:
+            self._resuming.load_state_dict(state, precedence, back=True)
+        else:
+            self._resuming.load_or_leave(state, precedence)
             self.answering.leave()
         self._agenda.arm()
 
@@ -258,6 +260,7 @@ class Engine:
         """Undo what a step that raised has left in place."""
         self._transients.end()
         self._withheld.give_back()
+        self.plant.end()
 
     def _end_tick(self) -> None:
         self.plant.tick += 1

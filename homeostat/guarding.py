@@ -11,7 +11,7 @@ from torch import Tensor
 from homeostat.answering import Answering, Found
 from homeostat.errors import AttachError
 from homeostat.guards.guard import ANSWERS, Guard
-from homeostat.guards.ladder import LadderState
+from homeostat.guards.ladder import MILD, LadderState
 from homeostat.guards.lookout import Lookout
 from homeostat.observers.loss_peak import LossPeak
 from homeostat.observers.observer import Observer
@@ -43,6 +43,8 @@ class Guarding:
         self._glances: dict[_Read, _Read] = {}
         self._instant: dict[_Read, list[Lookout]] = {}
         self._by_sensor: list[tuple[int, Lookout]] = []
+        # Whether one of these keeps the run where it is and its step from being taken.
+        self._keeps = False
         self._screens: list[tuple[_Read, float, float, int]] = []
 
     def add(self, guard: Guard) -> list[str]:
@@ -62,6 +64,7 @@ class Guarding:
                 observer = guard.observer if guard.metric is None else LossPeak(metric=guard.metric)
                 (sensor,) = self._senses.add((observer,), guard.every)
                 self._by_sensor.append((sensor, lookout))
+                self._keeps |= guard.answer in {*MILD, "reset"}
         except AttachError as error:
             if not guard.optional:
                 raise AttachError(f"Guard {guard.title!r}: {error}") from error
@@ -94,7 +97,7 @@ class Guarding:
 
     def hears_in_time(self, *, late: bool) -> bool:
         """Whether a reading that arrives may keep the step under way from being taken."""
-        return self._exact and not late and bool(self._by_sensor)
+        return self._exact and not late and self._keeps
 
     def hear(self, arrived: Mapping[int, float], *, late: bool) -> bool:
         """Judge readings that have arrived, by sensor; False where the step is not to be taken."""

@@ -35,10 +35,12 @@ class Hearing:
         if self._guards.hears_in_time(late=late):
             undo = partial(metrics.put_back, metrics.kept()), partial(senses.put_back, senses.kept())
             self._undo = partial(run_all, undo)
-        metrics.commit()
-        arrived = senses.exchange(silent=silent)
-        passes = not arrived or self._guards.hear(arrived, late=late)
-        self._undo = None
+        try:
+            metrics.commit()
+            arrived = senses.exchange(silent=silent)
+            passes = not arrived or self._guards.hear(arrived, late=late)
+        finally:
+            self._undo = None
         return arrived if passes else None
 
     def take_back(self) -> None:
@@ -47,6 +49,6 @@ class Hearing:
             self._undo()
         self._plant.metrics.discard()
 
-    def keep(self) -> None:
-        """Let what was heard stand, since the run has been put elsewhere meanwhile."""
+    def let_stand(self) -> None:
+        """Take nothing back any more, since the run has been put elsewhere meanwhile."""
         self._undo = None

@@ -89,6 +89,20 @@ class Resuming:
         if state["guards"] is not None:
             self._guards.load_state_dict(state["guards"], back=back)
 
+    def load_or_leave(self, state: Mapping[str, Any], precedence: Precedence) -> None:
+        """Continue from a state that has been checked, from all of it or from nothing.
+
+        Raises:
+            StateError: a part of it cannot be read.
+        """
+        before = self.state_dict()
+        try:
+            self.load_state_dict(state, precedence, back=False)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            self.load_state_dict(before, "checkpoint", back=True)
+            msg = f"A saved state must be whole; got one with {error!r} in it. Load another checkpoint."
+            raise StateError(msg) from error
+
     def _groups(self) -> list[list[int]]:
         """Return how many tensors the groups of each optimizer have: parts remember them by their place."""
         return [[len(group["params"]) for group in optimizer.param_groups] for optimizer in self._plant.optimizers]

@@ -169,14 +169,16 @@ class Senses:
                     readings[index] = reading
         return readings
 
-    def kept(self) -> list[tuple[Any, Tensor | float | None]]:
+    def kept(self) -> list[tuple[Any, Tensor | float | None, Any]]:
         """Return what `put_back` needs where what is exchanged is not to count after all; without latency alone."""
-        return [(sensor.history, sensor.measured) for sensor in self._sensors]
+        return [(sensor.history, sensor.measured, sensor.observer.save(sensor.memory)) for sensor in self._sensors]
 
-    def put_back(self, kept: list[tuple[Any, Tensor | float | None]]) -> None:
-        """Make histories, and what has been measured and not read, what they were."""
-        for sensor, (history, measured) in zip(self._sensors, kept, strict=True):
+    def put_back(self, kept: list[tuple[Any, Tensor | float | None, Any]]) -> None:
+        """Make histories, observers' memories, and what has been measured and not read, what they were."""
+        for sensor, (history, measured, saved) in zip(self._sensors, kept, strict=True):
             sensor.history, sensor.measured = history, measured
+            if sensor.observer.save(sensor.memory) != saved:
+                sensor.observer.load(self._plant, sensor.memory, saved)
 
     def close(self) -> None:
         """Remove every hook and forget what is under way."""

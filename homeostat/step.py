@@ -40,9 +40,11 @@ def found_inf(optimizer: Optimizer) -> bool:
 
 def on_error(optimizer: Optimizer, settle: Callable[[], None]) -> Callable[[], None]:
     """Call `settle` as soon as a step of `optimizer` raises, of which its hooks do not hear; returns what ends that."""
-    before, inner = vars(optimizer).get("step"), optimizer.step
-    # A scheduler has put a plain function in place of the method, and a later one expects a method if there is none.
-    function = getattr(inner, "__func__", inner)
+    before = vars(optimizer).get("step")
+    inner: Any = optimizer.step
+    # A scheduler that is made later expects a method, unless one made before has put a plain function in its place.
+    is_own = isinstance(inner, MethodType) and inner.__self__ is optimizer
+    function = inner.__func__ if is_own else inner
     told = [settle]
 
     @wraps(function)
@@ -54,7 +56,7 @@ def on_error(optimizer: Optimizer, settle: Callable[[], None]) -> Callable[[], N
                 hear()
             raise
 
-    ours = step if function is inner else MethodType(step, optimizer)
+    ours = MethodType(step, optimizer) if is_own else step
 
     def end() -> None:
         told.clear()

@@ -135,7 +135,7 @@ class UpdateLimit(LimitActuator):
             default betas. None takes h itself: the limit then holds always, and nearly every step is copied.
 
     Raises:
-        AttachError: the optimizer would undo the cut.
+        AttachError: the optimizer would undo the cut, or has no rate.
         pydantic.ValidationError: it would trip within the limit.
     """
 
@@ -159,6 +159,9 @@ class UpdateLimit(LimitActuator):
 
     def init(self, plant: Plant) -> _Memory:
         """Check the optimizers; the knob begins at `start`."""
+        if any("lr" not in group for group in plant.groups):
+            msg = "UpdateLimit must find a rate in every group; got one without 'lr'. Drop the loop."
+            raise AttachError(msg)
         for optimizer in plant.optimizers:
             name = type(optimizer).__name__
             if hasattr(optimizer, "eval") or any(map(estimates_rate, optimizer.param_groups)):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.closing import Closing
 from homeostat.nn import AttentionCall, AttentionTap, Dial
 from homeostat.observers.observer import Observer, Phase
 from homeostat.plant import Plant
@@ -70,17 +70,6 @@ def _chain(tap: AttentionTap) -> list[_Listener]:
     return found
 
 
-class _Disarm(RemovableHandle):
-    """Takes the listeners off when the controller detaches."""
-
-    def __init__(self, remove: Callable[[], Any]) -> None:
-        super().__init__(OrderedDict())
-        self._remove = remove
-
-    def remove(self) -> None:
-        self._remove()
-
-
 class AttentionReach(Observer):
     """Measures the share of attention that would fall beyond the window if there were none.
 
@@ -135,7 +124,7 @@ class AttentionReach(Observer):
 
     def attach(self, plant: Plant, memory: dict[str, _Listener]) -> tuple[RemovableHandle, ...]:
         """Promise to take the listeners off."""
-        return (_Disarm(lambda: self.observe(plant, memory)),)
+        return (Closing(lambda: self.observe(plant, memory)),)
 
     def prepare(self, plant: Plant, memory: dict[str, _Listener]) -> None:
         """Listen to the next call of every tap."""

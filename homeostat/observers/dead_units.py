@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from homeostat.closing import Closing
 from homeostat.errors import AttachError
 from homeostat.norms import gathered
 from homeostat.observers.observer import Observer, Phase
@@ -71,17 +70,6 @@ class _Ears:
             ear.close()
 
 
-class _Close(RemovableHandle):
-    """Takes the hooks off when the controller detaches."""
-
-    def __init__(self, close: Callable[[], None]) -> None:
-        super().__init__(OrderedDict())
-        self._close = close
-
-    def remove(self) -> None:
-        self._close()
-
-
 class DeadUnits(Observer):
     """Measures the share of rectified units that are zero for the whole batch, in the first training pass of a tick.
 
@@ -117,7 +105,7 @@ class DeadUnits(Observer):
     def attach(self, plant: Plant, memory: _Ears) -> tuple[RemovableHandle, ...]:
         """Promise to take the hooks off."""
         del plant
-        return (_Close(memory.close),)
+        return (Closing(memory.close),)
 
     def prepare(self, plant: Plant, memory: _Ears) -> None:
         """Listen to the next forward pass."""

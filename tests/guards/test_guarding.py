@@ -11,12 +11,12 @@ from torch import nn
 from torch.optim import AdamW
 
 from homeostat import AttachError, Homeostat, HomeostatError, HomeostatWarning, Loop
-from homeostat.actuators import Dropout
+from homeostat.actuators import Dropout, LearningRate
 from homeostat.errors import GuardAbort
 from homeostat.guards import Guard, Ladder, SnapshotPolicy
 from homeostat.guards.detectors import NonFinite, Spike
-from homeostat.laws import Affine
-from homeostat.observers import GradientNorm, Loss, RunningVariance, UpdateRatio
+from homeostat.laws import Affine, Hold
+from homeostat.observers import GeneralizationGap, GradientNorm, Loss, RunningVariance, UpdateRatio
 from tests.guards.runs import (
     GUARDS,
     OFTEN,
@@ -95,6 +95,21 @@ def test_a_step_that_a_gradient_tells_of_is_skipped_as_one_that_the_loss_tells_o
     assert same(by_loss[0], by_gradient[0])
     assert by_loss[1] == by_gradient[1]
     assert not any("nan" in str(column) for _, column in by_gradient[1])
+
+
+def test_a_gap_is_not_taken_to_the_loss_of_a_step_that_was_skipped():
+    def gaps(*, struck):
+        model = nn.Linear(3, 1)
+        optimizer = AdamW(model.parameters(), lr=1e-3)
+        loop = Loop(GeneralizationGap(), Hold(), LearningRate(), every=1)
+        homeostat = Homeostat([loop], guards=[Guard(GradientNorm(), NonFinite(), every=1)]).attach(model, optimizer)
+        for loss, gradient in [(1.0, 1.0), *[(math.nan, math.nan)] * struck, (None, 1.0)]:
+            model.weight.grad = torch.full_like(model.weight, gradient)
+            homeostat.observe(validation_loss=3.0, **({} if loss is None else {"loss": loss}))
+            optimizer.step()
+        return homeostat.trace.loop("learning_rate")["reading.0"].tolist()
+
+    assert gaps(struck=True) == gaps(struck=False) == [2.0, 2.0]
 
 
 def test_where_the_data_cannot_go_back_the_run_goes_on_from_weights_that_were_good():

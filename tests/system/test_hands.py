@@ -213,6 +213,18 @@ def test_a_riding_state_that_does_not_fit_is_refused_with_a_way_round_it():
     assert resumed.tick == 7
 
 
+def test_a_riding_state_is_left_alone_where_the_optimizer_refuses_its_own():
+    first, second = Training(), Training()
+    first.attach(every_loop(), in_optimizer=True)
+    saved = first.run(7).optimizer.state_dict()
+    resumed = second.attach(every_loop(), in_optimizer=True)
+    before = second.run(3).homeostat.state_dict()
+    del saved["param_groups"][0]["params"][0]
+    with pytest.raises(ValueError, match="parameter group"):
+        second.optimizer.load_state_dict(saved)
+    assert resumed.state_dict() == before
+
+
 def test_a_failed_attach_leaves_no_state_riding():
     training = Training()
     with pytest.raises(HomeostatError):

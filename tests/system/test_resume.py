@@ -163,6 +163,8 @@ def test_a_dial_is_written_again_on_resume():
         (lambda s: s["guards"]["lookouts"]["loss spike"].update(state=[1.0]), "fields of"),
         (lambda s: s.update(loops=None), "loops of a saved state must be a mapping .* got a NoneType"),
         (lambda s: s.update(groups=[[99]]), "parameter groups of the saved state; got .* Add the groups again"),
+        (lambda s: s["metrics"][0].pop(), "must be whole; got one with ValueError"),
+        (lambda s: s["loops"]["rotary_base"]["pace"].pop(), "must be whole; got one with ValueError"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, says):

@@ -89,6 +89,27 @@ def test_a_step_that_raises_leaves_the_rate_as_it_was_at_once(scheduled):
     assert optimizer.seen == rate
 
 
+def test_a_step_that_belongs_to_another_object_stays_its_own():
+    class Counting:
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.steps = inner, 0
+
+        def step(self, closure: Any = None) -> None:
+            self.steps += 1
+            self.inner(closure)
+
+    model, x = problem()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    counting = Counting(optimizer.step)
+    optimizer.step = counting.step
+    homeostat = Homeostat(TWICE).attach(model, optimizer)
+    homeostat.observe(loss=backward(model, x))
+    optimizer.step()
+    assert (homeostat.tick, counting.steps) == (1, 1)
+    homeostat.detach()
+    assert optimizer.step == counting.step
+
+
 def test_attach_and_detach_leave_the_optimizers_own_step():
     model, _ = problem()
     optimizer = SGD(model.parameters(), lr=0.1)
