@@ -283,15 +283,9 @@ class Snapshots:
         self._trusted.append(snapshot)
         every = self.policy.disk_every
         due = snapshot.tick // every > self._written // every
-        if due and self._files is not None and self._claimed(self._files):
+        if due and self._files is not None and self._files.claim(self._agreed):
             self._written = snapshot.tick
             self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
-
-    def _claimed(self, files: SnapshotFiles) -> bool:
-        """Whether the folder is this run's; before the first file, all ranks put aside what another has left there."""
-        if not files.own:
-            files.own = bool(self._agreed(int(files.set_aside())))
-        return files.own
 
     def _agreed(self, count: int) -> int:
         """Return the least of the ranks' counts: shards of unlike size may leave room for unlike numbers."""
