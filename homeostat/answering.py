@@ -91,6 +91,8 @@ class Answering:
         self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
         self._has_statistics = bool(self._statistics)
         self._to_skip: set[int] = set()
+        # Whether the state that is loaded next is that of a snapshot, to which the run has been set already.
+        self._resumed = False
 
     def answer(self, found: Found, rest: Callable[[], None]) -> bool:
         """Carry out what the ladder says; False where the step under way is not to be taken.
@@ -155,14 +157,17 @@ class Answering:
         if self._snapshots is None:
             msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
             raise HomeostatError(msg)
-        return self._snapshots.resume(check)
+        restored = self._snapshots.resume(check)
+        self._resumed = restored is not None
+        return restored
 
     def leave(self) -> None:
         """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
+        resumed, self._resumed = self._resumed, False
         self._statistics.forget()
         self._to_skip.clear()
         if self._snapshots is not None:
-            self._snapshots.leave(self._plant.tick)
+            self._snapshots.leave(self._plant.tick, resumed=resumed)
             self._due, self._again = self._soonest, math.inf
 
     def close(self) -> None:

@@ -258,16 +258,21 @@ class Snapshots:
         self._written, self._files.own = found.tick, True
         return Restored(found.tick, found.skeleton["extra"])
 
-    def leave(self, tick: int) -> None:
+    def leave(self, tick: int, *, resumed: bool = False) -> None:
         """Forget the course of the run so far: it goes on at `tick`, from a state that was loaded from elsewhere.
 
-        What was written of it after that tick is removed, and the first snapshot of the new course is written.
+        What was written of it from that tick on is removed, and the first snapshot of the new course is written.
+
+        Args:
+            tick: where.
+            resumed: the state is that of the newest file, which stays.
         """
         self.doubt()
         self._trusted.clear()
-        if self._files is not None and self._written != tick:
-            if self._written > tick:
-                self._files.drop_after(tick)
+        begun = self._written != 0 or tick != 0
+        if self._files is not None and begun and not resumed:
+            if self._written >= tick:
+                self._files.drop_after(tick - 1)
             self._written = -1
 
     def close(self) -> None:
