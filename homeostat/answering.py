@@ -164,7 +164,11 @@ class Answering:
     def leave(self) -> None:
         """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
         resumed, self._resumed = self._resumed, False
-        self._statistics.forget()
+        if resumed:
+            # The weights are in place, so that a skip of the very first step has something to put back.
+            self._statistics.keep()
+        else:
+            self._statistics.forget()
         self._to_skip.clear()
         if self._snapshots is not None:
             self._snapshots.leave(self._plant.tick, resumed=resumed)

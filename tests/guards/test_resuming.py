@@ -12,7 +12,7 @@ from homeostat.errors import StateError
 from homeostat.guards import Guard
 from homeostat.guards.detectors import NonFinite
 from homeostat.observers import Loss
-from tests.guards.runs import OFTEN, Victim, moving_loops, once, spoil_weight
+from tests.guards.runs import OFTEN, Victim, broken_batch, moving_loops, once, spoil_weight
 from tests.harness import same
 
 pytestmark = pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
@@ -123,3 +123,17 @@ def test_batch_normalisation_does_not_get_back_the_statistics_of_a_run_that_was_
     run.run(once(20, lambda r: r.model[4].weight.mul_(math.nan)))
     assert run.told()[0] == (0, "skip", None)
     assert run.model[1].num_batches_tracked == 1
+
+
+def test_a_first_step_that_is_skipped_leaves_the_statistics_that_were_resumed(tmp_path):
+    guard = Guard(Loss(), NonFinite(), "skip")
+    policy = OFTEN.model_copy(update={"directory": tmp_path, "disk_every": 10})
+    Victim(steps=20).attach((guard,), snapshots=policy).run().homeostat.detach()
+    run = Victim().attach((guard,), snapshots=policy)
+    assert run.homeostat.resume()
+    before = [buffer.clone() for buffer in run.model.buffers()]
+    first = run.loader.position
+    run.loader.steps = first + 1
+    run.run(broken_batch(first))
+    assert [answer for _, answer, _ in run.told()] == ["skip"]
+    assert same(list(run.model.buffers()), before)
