@@ -134,6 +134,8 @@ class Answering:
             self._note(optimizer)
         if self._plant.tick >= self._due and optimizer is self._last and self._snapshots is not None:
             self._remember(self._snapshots)
+        elif self._again != math.inf and self._snapshots is not None:
+            self._snapshots.replaying()
 
     def state_dict(self) -> dict[str, Any]:
         """How far answers have escalated, as plain data."""

@@ -219,8 +219,7 @@ class Snapshots:
         if kept == 0:
             msg = "A run must have a trusted snapshot to go back to; got none. Take one first, within max_bytes."
             raise HomeostatError(msg)
-        last = len(self._trusted) - min(back, kept - 1)
-        del self._trusted[last:]
+        del self._trusted[kept - min(back, kept - 1) :]
         snapshot = self._trusted[-1]
         if snapshot.copies.made is not None:
             torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
@@ -232,6 +231,10 @@ class Snapshots:
             self._files.drop_after(snapshot.tick)
             self._written = snapshot.tick
         return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]), replay, told)
+
+    def replaying(self) -> None:
+        """After each of the steps that are to be taken again: see what the loaders do."""
+        self._content.data.look()
 
     def replayed(self) -> str:
         """After the steps that were to be taken again: say whether a loader had not gone back after all."""
@@ -261,16 +264,12 @@ class Snapshots:
     def leave(self, tick: int, *, resumed: bool = False) -> None:
         """Forget the course of the run so far: it goes on at `tick`, from a state that was loaded from elsewhere.
 
-        What was written of it from that tick on is removed, and the first snapshot of the new course is written.
-
-        Args:
-            tick: where.
-            resumed: the state is that of the newest file, which stays.
+        What was written of it from that tick on is removed, and the first snapshot of the new course is written; not
+        where it was `resumed`, so that the newest file holds what it goes on from.
         """
         self.doubt()
         self._trusted.clear()
-        begun = self._written != 0 or tick != 0
-        if self._files is not None and begun and not resumed:
+        if self._files is not None and (self._written or tick) and not resumed:
             if self._written >= tick:
                 self._files.drop_after(tick - 1)
             self._written = -1

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from homeostat import HomeostatWarning
+from homeostat.guards import Guard
 from homeostat.guards.data import Data
+from homeostat.guards.detectors import NonFinite
 from homeostat.guards.tensor_tree import same as equal
+from homeostat.observers import Loss
 from tests.guards.batches import Batches
 from tests.guards.runs import Loader, Victim, once, spoil_weight
 from tests.harness import same
@@ -87,6 +90,28 @@ def test_a_loader_that_only_says_that_it_has_gone_back_is_found_out():
     assert sum("got Anew, from which nothing was drawn since" in str(warning.message) for warning in told) == 1
     assert [i.replayed for i in run.homeostat.trace.interventions] == [True, False]
     assert [event.tick for event in run.homeostat.trace.events[1:]] == [25]
+
+
+def test_a_loader_that_is_where_it_was_a_whole_epoch_later_has_gone_back():
+    class Around(Loader):
+        """Begins anew at the end, and says only where in the epoch it is."""
+
+        left = 40
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            while self.left:
+                self.left -= 1
+                batch = next(super().__iter__())
+                self.position %= self.steps
+                yield batch
+
+    run = Victim(steps=40)
+    run.loader = Around(5)
+    run.attach((Guard(Loss(), NonFinite(), "rollback"),))
+    with pytest.warns(HomeostatWarning) as told:
+        run.run(once(25, spoil_weight))
+    assert [str(warning.message)[:26] for warning in told] == ["Guard 'loss non_finite' at"]
+    assert run.homeostat.trace.interventions[0].replayed
 
 
 def test_a_batch_that_serves_several_steps_is_no_fault():
