@@ -91,6 +91,8 @@ class Answering:
         self._statistics = RunningStatistics(plant.model.modules() if skips and not advise else ())
         self._has_statistics = bool(self._statistics)
         self._to_skip: set[int] = set()
+        # Whether the state that is loaded next is that of a snapshot, to which the run has been set already.
+        self._resumed = False
 
     def answer(self, found: Found, rest: Callable[[], None]) -> bool:
         """Carry out what the ladder says; False where the step under way is not to be taken.
@@ -132,6 +134,8 @@ class Answering:
             self._note(optimizer)
         if self._plant.tick >= self._due and optimizer is self._last and self._snapshots is not None:
             self._remember(self._snapshots)
+        elif self._again != math.inf and self._snapshots is not None:
+            self._snapshots.replaying()
 
     def state_dict(self) -> dict[str, Any]:
         """How far answers have escalated, as plain data."""
@@ -155,14 +159,21 @@ class Answering:
         if self._snapshots is None:
             msg = "A run must have snapshots to resume from one; got none. Give SnapshotPolicy(directory=...)."
             raise HomeostatError(msg)
-        return self._snapshots.resume(check)
+        restored = self._snapshots.resume(check)
+        self._resumed = restored is not None
+        return restored
 
     def leave(self) -> None:
         """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
-        self._statistics.forget()
+        resumed, self._resumed = self._resumed, False
+        if resumed:
+            # The weights are in place, so that a skip of the very first step has something to put back.
+            self._statistics.keep()
+        else:
+            self._statistics.forget()
         self._to_skip.clear()
         if self._snapshots is not None:
-            self._snapshots.leave(self._plant.tick)
+            self._snapshots.leave(self._plant.tick, resumed=resumed)
             self._due, self._again = self._soonest, math.inf
 
     def close(self) -> None:

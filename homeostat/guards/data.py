@@ -34,25 +34,36 @@ class Data:
     def rewind(self, saved: Callable[[], list[Any]], agreed: Callable[[int], int]) -> str:
         """Set the loaders back; where one does not go, all stay where they are, now and later, and it is said why.
 
+        One of which nobody can tell is taken to have gone.
+
         Args:
             saved: makes the states that they had, anew at each call.
             agreed: the least of the ranks' numbers.
         """
         before = self._states()
         self._load(saved())
-        if agreed(int(same(self._states(), saved()))):
-            self._given = None if same(before, saved()) else saved()
+        if agreed(int(same(self._states(), saved()) is not False)):
+            self._given = saved() if same(before, saved()) is False else None
             return ""
         self._load(before)
         return self._give_up("whose state_dict() is not what it was given")
 
+    def look(self) -> None:
+        """After a step that is taken again: note whether loaders that went back have given out data since.
+
+        After a whole epoch of such steps their state may be again as it was set.
+        """
+        if self._given is not None and same(self._states(), self._given) is not True:
+            self._given = None
+
     def moves(self, agreed: Callable[[int], int]) -> str:
         """After as many steps as it took before: say where loaders that went back have not given out data again.
 
-        One whose state is still as it was set is not what the loop draws from: that iterator has not heard of it.
+        One whose state has stayed as it was set is not what the loop draws from: that iterator has not heard of it.
         """
-        given, self._given = self._given, None
-        moved = agreed(int(given is None or not same(self._states(), given)))
+        self.look()
+        moved = agreed(int(self._given is None))
+        self._given = None
         return "" if moved else self._give_up("from which nothing was drawn since, so that other steps were taken")
 
     def _give_up(self, why: str) -> str:

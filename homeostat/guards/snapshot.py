@@ -219,8 +219,7 @@ class Snapshots:
         if kept == 0:
             msg = "A run must have a trusted snapshot to go back to; got none. Take one first, within max_bytes."
             raise HomeostatError(msg)
-        last = len(self._trusted) - min(back, kept - 1)
-        del self._trusted[last:]
+        del self._trusted[kept - min(back, kept - 1) :]
         snapshot = self._trusted[-1]
         if snapshot.copies.made is not None:
             torch.cuda.current_stream(self._plant.device).wait_event(snapshot.copies.made)
@@ -232,6 +231,10 @@ class Snapshots:
             self._files.drop_after(snapshot.tick)
             self._written = snapshot.tick
         return Restored(snapshot.tick, deepcopy(snapshot.skeleton["extra"]), replay, told)
+
+    def replaying(self) -> None:
+        """After each of the steps that are to be taken again: see what the loaders do."""
+        self._content.data.look()
 
     def replayed(self) -> str:
         """After the steps that were to be taken again: say whether a loader had not gone back after all."""
@@ -258,16 +261,17 @@ class Snapshots:
         self._written, self._files.own = found.tick, True
         return Restored(found.tick, found.skeleton["extra"])
 
-    def leave(self, tick: int) -> None:
+    def leave(self, tick: int, *, resumed: bool = False) -> None:
         """Forget the course of the run so far: it goes on at `tick`, from a state that was loaded from elsewhere.
 
-        What was written of it after that tick is removed, and the first snapshot of the new course is written.
+        What was written of it from that tick on is removed, and the first snapshot of the new course is written; not
+        where it was `resumed`, so that the newest file holds what it goes on from.
         """
         self.doubt()
         self._trusted.clear()
-        if self._files is not None and self._written != tick:
-            if self._written > tick:
-                self._files.drop_after(tick)
+        if self._files is not None and (self._written or tick) and not resumed:
+            if self._written >= tick:
+                self._files.drop_after(tick - 1)
             self._written = -1
 
     def close(self) -> None:
@@ -283,15 +287,9 @@ class Snapshots:
         self._trusted.append(snapshot)
         every = self.policy.disk_every
         due = snapshot.tick // every > self._written // every
-        if due and self._files is not None and self._claimed(self._files):
+        if due and self._files is not None and self._files.claim(self._agreed):
             self._written = snapshot.tick
             self._files.write(snapshot.tick, snapshot.skeleton, snapshot.copies)
-
-    def _claimed(self, files: SnapshotFiles) -> bool:
-        """Whether the folder is this run's; before the first file, all ranks put aside what another has left there."""
-        if not files.own:
-            files.own = bool(self._agreed(int(files.set_aside())))
-        return files.own
 
     def _agreed(self, count: int) -> int:
         """Return the least of the ranks' counts: shards of unlike size may leave room for unlike numbers."""

@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -56,17 +56,34 @@ class SnapshotFiles:
         self._failure: Exception | None = None
         self.own = False
 
-    def set_aside(self) -> bool:
-        """Move what another run has left into a folder beside; False where the disk refuses.
+    def claim(self, agreed: Callable[[int], int]) -> bool:
+        """Whether the folder is this run's; before the first file, all ranks put aside what another has left there.
+
+        Args:
+            agreed: the least of the ranks' numbers.
+        """
+        if not self.own:
+            number = 1
+            # One folder for all of them, in which no rank has anything of a third run.
+            while (free := -agreed(-self._free(number))) > number:
+                number = free
+            self.own = bool(agreed(int(self._set_aside(number))))
+        return self.own
+
+    def _free(self, number: int) -> int:
+        """Return the first number from this one on whose folder holds nothing."""
+        while any((self._directory / f"earlier-{number}").glob("*")):
+            number += 1
+        return number
+
+    def _set_aside(self, number: int) -> bool:
+        """Move what another run has left into the folder of this number; False where the disk refuses.
 
         Files of ranks that do not exist now are moved by one of those that do.
         """
         names = [found.string for found in self._names() if int(found[2]) % self._ranks == self._rank]
         if not names:
             return True
-        number = 1
-        while any((self._directory / f"earlier-{number}" / name).exists() for name in names):
-            number += 1
         aside = self._directory / f"earlier-{number}"
         try:
             aside.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from itertools import zip_longest
 from typing import Any, NamedTuple, cast
@@ -74,19 +74,24 @@ def rebuilt(skeleton: Any, storage: list[Tensor]) -> Any:
     return _mapped(skeleton, Stored, lambda stored: storage[stored.place].to(stored.device, copy=True))
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two trees hold the same, tensors to the bit."""
+def same(a: Any, b: Any) -> bool | None:
+    """Whether two trees hold the same, tensors to the bit; None where nobody can tell.
+
+    That is where they differ only in what does not equal its own copy: an object without `__eq__`, or a NaN.
+    """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if type(a) in _LISTS and type(b) in _LISTS:
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and torch.equal(a.cpu(), b.cpu())
-    if getattr(a, "shape", None) != getattr(b, "shape", None):
+        return a.keys() == b.keys() and _all(same(a[key], b[key]) for key in a)
+    if isinstance(a, _LISTS) and isinstance(b, _LISTS):
+        return len(a) == len(b) and _all(map(same, a, b))
+    if isinstance(a, (Mapping, *_LISTS)) or isinstance(b, (Mapping, *_LISTS)):
         return False
-    equal = a == b
-    # An array says it of each element.
-    return bool(equal.all()) if hasattr(equal, "all") else bool(equal)
+    try:
+        if _equal(a, b):
+            return True
+        return False if _equal(a, deepcopy(a)) and _equal(b, deepcopy(b)) else None
+    # Whoever wrote a user's `__eq__` or `__deepcopy__` may have thought of no other class.
+    except Exception:  # noqa: BLE001
+        return None
 
 
 class PutBack:
@@ -139,6 +144,22 @@ class PutBack:
         beside = like is not None and like.device.type == torch.device(saved.device).type
         copy = source.to(like.device if like is not None and beside else saved.device, copy=True)
         return part_of(copy, like) if saved.sharded and like is not None else copy
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a.cpu(), b.cpu())
+    if getattr(a, "shape", None) != getattr(b, "shape", None):
+        return False
+    equal = a == b
+    # An array says it of each element.
+    return bool(equal.all()) if hasattr(equal, "all") else bool(equal)
+
+
+def _all(found: Iterable[bool | None]) -> bool | None:
+    """Whether all of them are true; None where one more answer is needed to tell."""
+    answers = set(found)
+    return False if False in answers else None if None in answers else True
 
 
 def _fits(live: Tensor, source: Tensor, saved: Stored) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
+import random
+from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +15,11 @@ import torch
 from torch import Tensor
 
 from homeostat import HomeostatWarning
+from homeostat.guards import Guard
 from homeostat.guards.data import Data
+from homeostat.guards.detectors import NonFinite
 from homeostat.guards.tensor_tree import same as equal
+from homeostat.observers import Loss
 from tests.guards.batches import Batches
 from tests.guards.runs import Loader, Victim, once, spoil_weight
 from tests.harness import same
@@ -86,6 +92,28 @@ def test_a_loader_that_only_says_that_it_has_gone_back_is_found_out():
     assert [event.tick for event in run.homeostat.trace.events[1:]] == [25]
 
 
+def test_a_loader_that_is_where_it_was_a_whole_epoch_later_has_gone_back():
+    class Around(Loader):
+        """Begins anew at the end, and says only where in the epoch it is."""
+
+        left = 40
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            while self.left:
+                self.left -= 1
+                batch = next(super().__iter__())
+                self.position %= self.steps
+                yield batch
+
+    run = Victim(steps=40)
+    run.loader = Around(5)
+    run.attach((Guard(Loss(), NonFinite(), "rollback"),))
+    with pytest.warns(HomeostatWarning) as told:
+        run.run(once(25, spoil_weight))
+    assert [str(warning.message)[:26] for warning in told] == ["Guard 'loss non_finite' at"]
+    assert run.homeostat.trace.interventions[0].replayed
+
+
 def test_a_batch_that_serves_several_steps_is_no_fault():
     class Twice(Loader):
         def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -98,6 +126,44 @@ def test_a_batch_that_serves_several_steps_is_no_fault():
         run.run(once(25, spoil_weight))
     assert len(told) == 1
     assert run.homeostat.trace.interventions[0].replayed
+
+
+class Keeping(Loader):
+    """Has something in its state that does not equal its own copy."""
+
+    kept: object = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "kept": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.kept = state["kept"]
+
+
+@pytest.mark.parametrize("kept", [random.Random(0), math.nan, torch.tensor([math.nan]), np.array([1.0, math.nan])])
+def test_a_loader_of_which_nobody_can_tell_is_taken_to_have_gone_back(kept: object):
+    loader = Keeping(40)
+    loader.kept = kept
+    run = victim(loader)
+    with pytest.warns(HomeostatWarning) as told:
+        run.run(once(25, spoil_weight))
+    assert len(told) == 1
+    assert run.homeostat.trace.interventions[0].replayed
+
+
+def test_a_loader_that_stays_where_it_is_is_found_out_whatever_else_it_keeps():
+    class Staying(Keeping):
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.kept = state["kept"]
+
+    loader = Staying(40)
+    loader.kept = random.Random(0)
+    run = victim(loader)
+    with pytest.warns(HomeostatWarning) as told:
+        run.run(once(25, spoil_weight))
+    assert "got Staying, whose state_dict() is not what it was given" in str(told[0].message)
+    assert not run.homeostat.trace.interventions[0].replayed
 
 
 def test_loaders_stay_where_they_are_where_another_rank_cannot_go_back():
@@ -126,4 +192,33 @@ def test_loaders_stay_where_they_are_where_another_rank_cannot_go_back():
     ],
 )
 def test_states_are_compared_whatever_they_hold(other: Any, equals: bool):
-    assert equal({"a": [1, torch.ones(2)], "b": np.arange(3)}, other) == equals
+    assert equal({"a": [1, torch.ones(2)], "b": np.arange(3)}, other) is equals
+
+
+class Stubborn:
+    def __eq__(self, other: object) -> bool:
+        raise TypeError
+
+    __hash__ = None
+
+
+Pair = namedtuple("Pair", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ([math.nan, 1], [math.nan, 1], None),
+        ([math.nan, 1], [math.nan, 2], False),
+        (Pair(float("nan"), 1), Pair(float("nan"), 1), None),
+        (Pair(float("nan"), 1), Pair(float("nan"), 2), False),
+        (object(), object(), None),
+        (Stubborn(), Stubborn(), None),
+        (Stubborn(), 3, None),
+        (torch.tensor([math.nan]), torch.tensor([math.nan]), None),
+        (None, 3, False),
+        ("a", "b", False),
+    ],
+)
+def test_where_nobody_can_tell_it_is_said(one: Any, other: Any, told: bool | None):
+    assert equal({"a": one}, {"a": other}) is told

@@ -12,7 +12,7 @@ from homeostat.errors import StateError
 from homeostat.guards import Guard
 from homeostat.guards.detectors import NonFinite
 from homeostat.observers import Loss
-from tests.guards.runs import OFTEN, Victim, moving_loops, once, spoil_weight
+from tests.guards.runs import OFTEN, Victim, broken_batch, moving_loops, once, spoil_weight
 from tests.harness import same
 
 pytestmark = pytest.mark.filterwarnings("ignore::homeostat.HomeostatWarning")
@@ -85,6 +85,32 @@ def test_a_run_that_was_left_for_a_loaded_state_does_not_come_back(tmp_path, pre
     assert other.homeostat.tick == 16
 
 
+def test_a_run_that_was_left_at_the_tick_of_its_newest_file_does_not_come_back(tmp_path):
+    policy = OFTEN.model_copy(update={"directory": tmp_path, "disk_every": 10})
+    run = Victim().attach(snapshots=policy)
+    run.loader.steps = 20
+    run.run()
+    state = copy.deepcopy(run.homeostat.state_dict())
+    run.loader.steps = 27
+    run.run()
+    run.homeostat._engine.answering.close()
+    assert max(path.name for path in tmp_path.glob("*.pt")) == "snapshot-0000000020-0of1.pt"
+    run.homeostat.load_state_dict(state)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["snapshot-0000000010-0of1.pt"]
+    run.loader.steps = 28
+    run.run()
+    run.homeostat.detach()
+    assert max(path.name for path in tmp_path.glob("*.pt")) == "snapshot-0000000021-0of1.pt"
+    # What is resumed is in its file already.
+    other = Victim().attach(snapshots=policy)
+    assert other.homeostat.resume()
+    other.homeostat._engine.answering.close()
+    assert max(path.name for path in tmp_path.glob("*.pt")) == "snapshot-0000000021-0of1.pt"
+    # Unless another state is loaded after it.
+    other.homeostat.load_state_dict(other.homeostat.state_dict())
+    assert max(path.name for path in tmp_path.glob("*.pt")) == "snapshot-0000000010-0of1.pt"
+
+
 def test_batch_normalisation_does_not_get_back_the_statistics_of_a_run_that_was_left():
     guard = Guard(Loss(), NonFinite(), "skip")
     run = Victim().attach((guard,))
@@ -97,3 +123,17 @@ def test_batch_normalisation_does_not_get_back_the_statistics_of_a_run_that_was_
     run.run(once(20, lambda r: r.model[4].weight.mul_(math.nan)))
     assert run.told()[0] == (0, "skip", None)
     assert run.model[1].num_batches_tracked == 1
+
+
+def test_a_first_step_that_is_skipped_leaves_the_statistics_that_were_resumed(tmp_path):
+    guard = Guard(Loss(), NonFinite(), "skip")
+    policy = OFTEN.model_copy(update={"directory": tmp_path, "disk_every": 10})
+    Victim(steps=20).attach((guard,), snapshots=policy).run().homeostat.detach()
+    run = Victim().attach((guard,), snapshots=policy)
+    assert run.homeostat.resume()
+    before = [buffer.clone() for buffer in run.model.buffers()]
+    first = run.loader.position
+    run.loader.steps = first + 1
+    run.run(broken_batch(first))
+    assert [answer for _, answer, _ in run.told()] == ["skip"]
+    assert same(list(run.model.buffers()), before)

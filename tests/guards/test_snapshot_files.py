@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,17 +123,55 @@ def test_a_run_that_was_resumed_goes_on_in_its_folder(tmp_path: Path) -> None:
     assert written(tmp_path) == [name(8), name(12)]
 
 
+def test_what_is_put_aside_is_of_one_run(tmp_path: Path) -> None:
+    for number, left in ((1, (20, 30)), (2, (80, 90))):
+        for tick in left:
+            (tmp_path / name(tick)).touch()
+        with pytest.warns(HomeostatWarning, match=f"earlier-{number}"):
+            assert SnapshotFiles(tmp_path, keep=1).claim(int)
+        assert written(tmp_path / f"earlier-{number}") == [name(tick) for tick in left]
+
+
+def claimed(*folders: Path) -> list[bool]:
+    """What `claim` returns to ranks that are threads, each in its folder."""
+    counts, barrier = [0] * len(folders), threading.Barrier(len(folders), timeout=30)
+
+    def claim(rank: int) -> bool:
+        def agreed(count: int) -> int:
+            counts[rank] = count
+            barrier.wait()
+            least = min(counts)
+            barrier.wait()
+            return least
+
+        return SnapshotFiles(folders[rank], keep=1, rank=rank, ranks=len(folders)).claim(agreed)
+
+    with ThreadPoolExecutor() as ranks:
+        return list(ranks.map(claim, range(len(folders))))
+
+
 def test_ranks_put_the_same_files_aside(tmp_path: Path) -> None:
     old = [f"snapshot-{8:010d}-{rank}of3.pt" for rank in range(3)] + [
         f"snapshot-{9:010d}-{rank}of2.pt" for rank in (0, 1)
     ]
     for stale in old:
         (tmp_path / stale).touch()
-    for rank in (0, 1):
-        with pytest.warns(HomeostatWarning, match="must be of one run"):
-            assert SnapshotFiles(tmp_path, keep=1, rank=rank, ranks=2).set_aside()
+    with pytest.warns(HomeostatWarning, match="must be of one run"):
+        assert claimed(tmp_path, tmp_path) == [True, True]
     assert written(tmp_path) == ["earlier-1"]
     assert written(tmp_path / "earlier-1") == sorted(old)
+
+
+def test_ranks_put_aside_under_the_same_number_whatever_each_finds(tmp_path: Path) -> None:
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for rank, number in ((0, 1), (1, 2)):
+        (folders[rank] / f"earlier-{number}").mkdir(parents=True)
+        (folders[rank] / f"earlier-{number}" / name(8)).touch()
+        (folders[rank] / f"snapshot-{8:010d}-{rank}of2.pt").touch()
+    with pytest.warns(HomeostatWarning, match="must be of one run"):
+        assert claimed(*folders) == [True, True]
+    for rank, folder in enumerate(folders):
+        assert written(folder / "earlier-3") == [f"snapshot-{8:010d}-{rank}of2.pt"]
 
 
 def test_nothing_is_written_over_what_cannot_be_put_aside(tmp_path: Path) -> None:
