@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
-from homeostat import DivergenceError, Homeostat, Loop
+from homeostat import DivergenceError, Homeostat, HomeostatWarning, Loop
 from homeostat.actuators import LearningRate
 from homeostat.guards.snapshot import SnapshotPolicy, Snapshots
 from homeostat.laws import Hold
@@ -140,6 +141,24 @@ def kept(rank: int) -> dict[str, Any]:
     return {"ticks": snapshots.ticks, "told": told}
 
 
+def begun_twice(folder: Path) -> list[str]:
+    """Files after a run of two snapshots and, in the same folder and not resumed, one of one."""
+    for ticks in (2, 1):
+        model = Net()
+        fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+        plant = Plant(model, (AdamW(model.parameters(), lr=0.05),))
+        policy = SnapshotPolicy(every=1, probation=0, directory=folder, disk_every=1, disk_keep=2)
+        snapshots = Snapshots(policy, plant, group=dist.group.WORLD)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HomeostatWarning)
+            for plant.tick in range(1, ticks + 1):
+                snapshots.take({})
+                snapshots.confirm()
+        snapshots.close()
+        dist.barrier()
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.pt"))
+
+
 def peaks(rank: int) -> dict[str, float]:
     """The greatest of losses below 0, of one that a rank alone has, and of one that is no number on one of them."""
     plant = Plant(Net(), (AdamW(Net().parameters()),))
@@ -194,6 +213,7 @@ def main(rank: int, folder: Path) -> None:
         "norms": norms(),
         "dead": dead(),
         "kept": kept(rank),
+        "begun twice": begun_twice(folder / "snapshots"),
         "peaks": peaks(rank),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen).replace("NaN", "null"))

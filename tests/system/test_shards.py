@@ -162,6 +162,11 @@ def test_a_group_of_ones_own_joins_nothing(ranks):
     assert [rank["alone"] for rank in ranks] == [[0.0], [1.0]]
 
 
+def test_all_ranks_put_aside_the_snapshots_of_a_run_that_they_do_not_resume(ranks):
+    files = [f"snapshot-{tick:010d}-{rank}of2.pt" for tick in (1, 2) for rank in (0, 1)]
+    assert [rank["begun twice"] for rank in ranks] == [[*(f"earlier-1/{file}" for file in files), *files[:2]]] * 2
+
+
 def test_a_knob_that_one_rank_alone_moved_is_told_on_all(ranks):
     for rank in ranks:
         said = rank["diverging"]["said"]
