@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from ctypes import c_float
 from typing import Any, NamedTuple
 
 import torch
@@ -113,7 +114,8 @@ class Dial(nn.Module):
         return 0 if self.quantum is None else math.ceil(self._value / self.quantum)
 
     def _rounded(self, value: float) -> float:
-        return float(round(value)) if self.integer else torch.tensor(value, dtype=torch.float32, device="cpu").item()
+        # To float32 without a tensor, which a fake or a tracing mode would take for its own.
+        return float(round(value)) if self.integer else c_float(value).value
 
     def _tensor(self, device: torch.device) -> Tensor:
         dtype = torch.int64 if self.integer else torch.float32

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections import Counter
 
 import pytest
 
@@ -102,16 +103,19 @@ def test_writing_the_first_value_again_gives_the_knob_back(actuator):
 @every
 def test_acting_never_waits_for_the_device(actuator, monkeypatch):
     bench = Bench(actuators=[actuator])
-    actuator.write(bench.plant, bench.memory(actuator), (actuator.low + actuator.high) / 2)
-    for name in ("before_step", "after_step"):
+    called = Counter()
+    for name in ("write", "before_step", "after_step"):
         real = getattr(type(actuator), name)
 
-        def guarded(self, plant, memory, real=real):
+        def guarded(self, *given, real=real, name=name):
+            called[name] += 1
             with HostReads():
-                real(self, plant, memory)
+                return real(self, *given)
 
         monkeypatch.setattr(type(actuator), name, guarded)
+    actuator.write(bench.plant, bench.memory(actuator), (actuator.low + actuator.high) / 2)
     bench.run(12)
+    assert called == {"write": 1, **({"before_step": 12, "after_step": 12} if actuator.transient else {})}
 
 
 @every
