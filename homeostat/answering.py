@@ -164,7 +164,10 @@ class Answering:
         return restored
 
     def leave(self) -> None:
-        """Forget what the run was up to now, after a state was loaded: a snapshot is due after the next step."""
+        """Forget what the run was up to now, after a state was loaded; its later snapshots leave the disk, too.
+
+        A snapshot is due after the next step.
+        """
         resumed, self._resumed = self._resumed, False
         if resumed:
             # The weights are in place, so that a skip of the very first step has something to put back.

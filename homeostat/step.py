@@ -45,6 +45,7 @@ def on_error(optimizer: Optimizer, settle: Callable[[], None]) -> Callable[[], N
     # A scheduler that is made later expects a method, unless one made before has put a plain function in its place.
     is_own = isinstance(inner, MethodType) and inner.__self__ is optimizer
     function = inner.__func__ if is_own else inner
+    # Emptied at the end: where the function stays, it must not keep the controller alive.
     told = [settle]
 
     @wraps(function)

@@ -44,6 +44,7 @@ class Transients:
         if not self.open:
             return False
         self.open = False
+        # Only after an error by `run_all`, a call less in every step.
         pending = iter(self._after)
         try:
             for after in pending:

@@ -77,8 +77,8 @@ class DeadUnits(Observer):
     that is never positive gets no gradient; a share that rises and stays tells of a step that was far too large.
 
     A model may be compiled after `attach`, as a whole or in place: it is then compiled twice, with a measurement and
-    without. An alarm tells of modules that are not heard. A copy of the model, or one that is saved whole, keeps hooks
-    that do nothing.
+    without. An alarm tells where none of the modules is heard. A copy of the model, or one that is saved whole, keeps
+    hooks that do nothing.
 
     Attributes:
         modules: glob of the qualified names of `ReLU`, `ReLU6` and `Threshold` modules.
